@@ -1,0 +1,46 @@
+# `make demo` and `make test` do all the set-up on a fresh machine; nothing else is needed first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+DEV_STAMP := $(VENV)/.made-dev
+
+.PHONY: demo test lint docs bench clean
+
+demo: $(STAMP)
+	@$(BIN)/gpubox demo
+
+test: $(DEV_STAMP)
+	@$(BIN)/pytest
+
+lint: $(DEV_STAMP)
+	@$(BIN)/ruff check py_tools tests benchmarks roles tools
+	@$(BIN)/ruff format --check py_tools tests benchmarks roles tools
+	@$(BIN)/mypy
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/ansible-lint --offline -q
+	@$(BIN)/shellcheck $$(git ls-files '*.sh' .ci/run)
+
+docs: $(DEV_STAMP)
+	@$(BIN)/python tools/make_docs.py
+
+bench: $(DEV_STAMP)
+	@$(BIN)/pip install --quiet -c constraints.txt --group bench
+	@$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gpubox needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv: apt-get install python3-venv" >&2; exit 1; }
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing gpubox into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/pip install --quiet --compile -c constraints.txt -e .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	@$(BIN)/pip install --quiet -c constraints.txt --group dev
+	@touch $@

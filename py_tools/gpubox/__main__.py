@@ -1,0 +1,5 @@
+"""`python -m gpubox`."""
+
+from gpubox.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""`gpubox add`: adopt a box that a person rents or owns, from the SSH login line they were given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpubox.errors import Refused, UsageError
+from gpubox.ledger import BoxRecord, Ledger
+from gpubox.remote import sshline
+from gpubox.remote.first_contact import ensure_identity, first_contact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpubox.remote.login import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """An adopted box, what of the login line was left aside, and whether the box was known before."""
+
+    record: BoxRecord
+    notes: tuple[str, ...]
+    known: bool
+
+
+def add(
+    name: str,
+    line: str | None,
+    *,
+    password: Callable[[], str] | None,
+    accept: Callable[[str, str], bool],
+    accept_new_key: bool = False,
+) -> Added:
+    """Pin the host key of the box that `line` names, install our key there and write the box into the ledger.
+
+    `line` may be None for a box that is known: then its endpoint stays. `password` is asked at most once, `accept`
+    gets the fingerprint and the key of a host that is new. `accept_new_key` forgets the pinned key first.
+    Raises `BadSshLine`, `AuthFailed`, `HostKeyChanged`, `Unreachable`, and `Refused` when `accept` says no.
+    """
+    with Ledger() as ledger, ledger.lock(name):
+        known = ledger.find(name)
+        if known is not None and known.state == "released":
+            known = None
+        endpoint, notes = _endpoint(name, line, known)
+        if known is not None and known.provider != "attach":
+            raise UsageError(
+                f"`{name}` is a box of the provider `{known.provider}`; its login is not given by hand",
+                hint="choose another name",
+            )
+        pinned = known.host_key if known and not accept_new_key else None
+        identity = ensure_identity()
+        host_key = first_contact(
+            name, endpoint, password=password, pinned=pinned, accept=accept, identity_file=identity
+        )
+        fields = {
+            "host": endpoint.host,
+            "port": endpoint.port,
+            "user": endpoint.user,
+            "proxy_jump": endpoint.proxy_jump,
+            "host_key": host_key,
+            "identity_file": identity,
+            "state": "running",
+        }
+        record = ledger.update(name, **fields) if known else ledger.add(name, "attach", **fields)
+        ledger.audit(name, "add", "done", {"host": endpoint.host, "port": endpoint.port, "user": endpoint.user})
+    return Added(record, notes, known is not None)
+
+
+def _endpoint(name: str, line: str | None, known: BoxRecord | None) -> tuple[Endpoint, tuple[str, ...]]:
+    if line:
+        parsed = sshline.parse(line)
+        return parsed.endpoint, tuple(parsed.notes)
+    if known is None or known.host is None:
+        raise UsageError(
+            f"how is `{name}` reached?", hint=f'gpubox add {name} "ssh -p 38076 root@connect.westb.seetacloud.com"'
+        )
+    from gpubox.remote.login import Endpoint as RemoteEndpoint
+
+    return RemoteEndpoint(known.host, known.port or 22, known.user or "root", known.proxy_jump), ()
+
+
+def refuse_unseen(fingerprint: str, _key: str) -> bool:
+    """The `accept` of a run without a terminal: nobody has compared the fingerprint, so nothing is pinned."""
+    raise Refused(
+        f"the host key {fingerprint} is new, and there is no terminal to ask at",
+        hint="look at the fingerprint, then run the command again with `--yes`",
+    )

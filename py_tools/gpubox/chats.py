@@ -1,0 +1,59 @@
+"""`gpubox chat NAME`: a conversation with the engine of a box, through a tunnel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpubox import chat, tunnels
+from gpubox.status import status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Chat:
+    """The engine of the box `name` within reach, for as long as the context lasts.
+
+    A tunnel that is open is used; else one is opened and closed with the context.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        temperature: float = 0.0,
+        max_tokens: int | None = None,
+    ) -> None:
+        self._name = name
+        self._model = model
+        self._system = system
+        self._options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
+
+    def __enter__(self) -> Chat:
+        answer = status(self._name)
+        self._tunnel = tunnels.open_for(self._name, detach=False, say=lambda _: None, answer=answer)
+        self._url = tunnels.engine_url(self._tunnel, answer)
+        self._model = self._model or chat.models(self._url)[0]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tunnel.close()
+
+    def stream(self, question: str, say: Callable[[str], None]) -> None:
+        """Ask once; the answer comes piece by piece."""
+        for piece in chat.ask(self._url, str(self._model), self._messages(question), **self._options):
+            say(piece)
+
+    def answer(self, question: str) -> dict[str, Any]:
+        """Ask once; `{"model","question","answer","usage","seconds","first_token_seconds"}`."""
+        return chat.answer(self._url, str(self._model), self._messages(question), **self._options)
+
+    def converse(self, say: Callable[[str], None]) -> None:
+        """Ask and answer until the person leaves."""
+        chat.repl(self._url, str(self._model), say=say, system=self._system, **self._options)
+
+    def _messages(self, question: str) -> list[dict[str, str]]:
+        system = [{"role": "system", "content": self._system}] if self._system else []
+        return [*system, {"role": "user", "content": question}]

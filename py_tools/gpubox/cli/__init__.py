@@ -1,0 +1,32 @@
+"""The command line: parse, call one function of a story, print. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point of `gpubox`; turns expected errors into sentences on stderr and exit codes."""
+    import click
+
+    from gpubox.cli.group import gpubox
+    from gpubox.errors import GpuboxError
+
+    try:
+        code = gpubox(standalone_mode=False, prog_name="gpubox")
+        sys.exit(code if isinstance(code, int) else 0)
+    except GpuboxError as error:
+        from gpubox.cli.show import error_text
+
+        sys.stderr.write(error_text(error))
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\ninterrupted; what runs on a box goes on there (`gpubox ls`, `gpubox watch NAME`)\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our stdout has left (`gpubox logs demo | head`); Python would complain once more at exit.
+        sys.stderr.close()
+        sys.exit(141)

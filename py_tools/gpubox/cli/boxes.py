@@ -1,0 +1,238 @@
+"""Commands that change a box: init, add, up, watch, stop, start, down."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpubox.cli.show import ask, ask_password, board, emit_json, json_option, yes_option
+
+if TYPE_CHECKING:
+    from gpubox.down import Plan, Receipt
+
+
+@click.command(name="init")
+@click.argument("name")
+@click.option("--template", default="4090-vllm", show_default=True, help="Which starter file.")
+@click.option("--list", "list_them", is_flag=True, is_eager=True, help="Print the names of the starter files.")
+def init_command(name: str, template: str, list_them: bool) -> None:
+    """Write a starter box file, boxes/NAME.yml."""
+    from gpubox.boxfile import template_names, write_starter
+
+    if list_them:
+        click.echo("\n".join(template_names()))
+        return
+    path = write_starter(name, template, Path("boxes"))
+    click.echo(path)
+    click.echo(f"edit it, then: gpubox up {name}", err=True)
+
+
+@click.command(name="add")
+@click.argument("name")
+@click.argument("line", required=False)
+@click.option(
+    "--accept-new-key", is_flag=True, help="Forget the pinned host key and pin the one that the box shows now."
+)
+@yes_option
+@json_option('{"name","endpoint","host_key","known","notes"}')
+def add_command(name: str, line: str | None, accept_new_key: bool, yes: bool, as_json: bool) -> None:
+    """Adopt a box that you rent, by its SSH login line.
+
+    LINE is what the provider's console shows, such as "ssh -p 38076 root@connect.westb.seetacloud.com". The password
+    is asked once; afterwards a key logs in.
+    """
+    import sys
+
+    from gpubox.add import add, refuse_unseen
+
+    def accept(fingerprint: str, key: str) -> bool:
+        if not yes and not sys.stdin.isatty():
+            return refuse_unseen(fingerprint, key)
+        click.echo(f"the box shows the host key {fingerprint} ({key.split(maxsplit=1)[0]})", err=True)
+        return ask("pin it?", yes=yes)
+
+    added = add(name, line, password=ask_password(name), accept=accept, accept_new_key=accept_new_key)
+    record = added.record
+    for note in added.notes:
+        click.echo(f"note: {note}", err=True)
+    endpoint = f"{record.user}@{record.host}:{record.port}"
+    if as_json:
+        emit_json(
+            {
+                "name": name,
+                "endpoint": endpoint,
+                "host_key": record.host_key,
+                "known": added.known,
+                "notes": list(added.notes),
+            }
+        )
+        return
+    click.echo(f"`{name}` is {endpoint}; the host key is pinned and a key of gpubox's own logs in", err=True)
+    if not Path("boxes", f"{name}.yml").exists():
+        click.echo(f"next: gpubox init {name} --template 4090-vllm, then gpubox up {name}", err=True)
+
+
+@click.command(name="up")
+@click.argument("name")
+@click.option("-f", "--file", "box_file", type=click.Path(path_type=Path), help="Another box file than boxes/NAME.yml.")
+@click.option("--full", is_flag=True, help="Run the playbook even when nothing has changed.")
+@click.option("--no-tunnel", is_flag=True, help="Leave the tunnels closed.")
+@json_option('{"name","changed","seconds","urls":{service: url},"services":[...],"jobs":[...]}')
+def up_command(name: str, box_file: Path | None, full: bool, no_tunnel: bool, as_json: bool) -> None:
+    """Make a box what its box file says, and follow that to the end.
+
+    It can be interrupted at any time: the work goes on on the box, and `gpubox up` or `gpubox watch` picks it up. When
+    nothing has changed, that is found out in one round trip.
+    """
+    import time
+
+    from gpubox import tunnels
+    from gpubox.up import up
+
+    begun = time.monotonic()
+    urls: dict[str, str] = {}
+    with board() as shown:
+        result = up(name, board=shown, box_file=box_file, full=full)
+        ports = any(item.get("port") for item in result.status["services"])
+        if ports and not no_tunnel:
+            with shown.step("tunnels") as step:
+                tunnel = tunnels.open_for(name, detach=True, say=shown.note, answer=result.status)
+                urls = {forward.label: f"http://127.0.0.1:{forward.local_port}" for forward in tunnel.forwards}
+                step.say("they stay open in the background")
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        emit_json(
+            {
+                "name": name,
+                "changed": result.changed,
+                "seconds": round(time.monotonic() - begun, 3),
+                "urls": urls,
+                "services": result.status["services"],
+                "jobs": result.status["jobs"],
+            }
+        )
+        return
+    click.echo(f"ready after {time.monotonic() - begun:.1f} s", err=True)
+    for label, url in urls.items():
+        click.echo(f"{label}: {url}/v1" if label != "open-webui" else f"{label}: {url}")
+    if urls:
+        click.echo(f"next: gpubox chat {name}", err=True)
+
+
+@click.command(name="watch")
+@click.argument("name")
+def watch_command(name: str) -> None:
+    """Follow the converge that runs on a box, or see how the last one ended."""
+    from gpubox.up import watch
+
+    with board() as shown:
+        story = watch(name, board=shown)
+    if story is None:
+        click.echo(f"nothing has run on `{name}` yet; `gpubox up {name}` starts", err=True)
+        return
+    click.echo(f"done: {story.tasks_done} tasks, {story.changed} changed", err=True)
+
+
+@click.command(name="stop")
+@click.argument("name")
+@yes_option
+def stop_command(name: str, yes: bool) -> None:
+    """Stop what runs on a box and power it off; its disk stays."""
+    from gpubox.errors import Refused
+    from gpubox.power import stop
+
+    if not ask(f"stop every service and job on `{name}` and power it off?", yes=yes):
+        raise Refused("nothing was done", where=name)
+    with board() as shown:
+        still = stop(name, board=shown)
+    if still:
+        click.echo(still, err=True)
+
+
+@click.command(name="start")
+@click.argument("name")
+def start_command(name: str) -> None:
+    """Power a box on and bring its services back."""
+    from gpubox.power import start
+
+    with board() as shown:
+        start(name, board=shown)
+    click.echo(f"next: gpubox tunnel {name} --detach, or gpubox chat {name}", err=True)
+
+
+@click.command(name="down")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Show what it would bring home, stop and release; change nothing.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), help="Where files go; ./gpubox-results/NAME-TIME by default."
+)
+@click.option("--abandon-data", is_flag=True, help="Give the box up although its files cannot be brought home.")
+@yes_option
+@json_option('{"name","provider","results","files","size","verified","processes_left","released","still_to_do",...}')
+def down_command(name: str, dry_run: bool, results: Path | None, abandon_data: bool, yes: bool, as_json: bool) -> None:
+    """Bring home what exists only on a box, verify every file, stop everything, give the box back.
+
+    Ends with a receipt. When a file cannot be brought home nothing is stopped and nothing is released (exit code 3).
+    """
+    from gpubox.down import down, plan
+
+    if dry_run:
+        intent = plan(name)
+        if as_json:
+            emit_json({**asdict(intent), "size": intent.size})
+        else:
+            _show_plan(intent)
+        return
+
+    def confirm(intent: Plan) -> bool:
+        if not yes:
+            _show_plan(intent, err=True)
+        return ask("go on?", yes=yes)
+
+    with board() as shown:
+        receipt = down(name, board=shown, confirm=confirm, results=results, abandon_data=abandon_data)
+    if as_json:
+        emit_json(asdict(receipt))
+    else:
+        show_receipt(receipt)
+
+
+def show_receipt(receipt: Receipt) -> None:
+    """Print a receipt as a person reads it."""
+    click.echo(f"receipt: {receipt.name} ({receipt.provider}, {receipt.host}:{receipt.port})")
+    click.echo(f"  added         {receipt.added_at}")
+    click.echo(f"  taken down    {receipt.down_at}")
+    if receipt.results:
+        verified = "every SHA-256 verified" if receipt.verified else "not verified"
+        click.echo(f"  brought home  {receipt.files} files, {receipt.size / 2**20:.1f} MiB, {verified}")
+        click.echo(f"                {receipt.results}")
+    left = "unknown: the box was out of reach" if receipt.processes_left is None else str(receipt.processes_left)
+    click.echo(f"  left running  {left}")
+    click.echo(f"  released      {'yes, the provider no longer has it' if receipt.released else 'no'}")
+    if receipt.still_to_do:
+        click.echo(f"  still to do   {receipt.still_to_do}")
+
+
+def _show_plan(intent: Plan, *, err: bool = False) -> None:
+    click.echo(f"`{intent.name}` ({intent.provider})", err=err)
+    if not intent.reachable:
+        click.echo(f"  out of reach: {intent.reason}", err=err)
+    click.echo(f"  stops: {', '.join(intent.running) or 'nothing runs'}", err=err)
+    click.echo(f"  brings home {len(intent.files)} files, {intent.size / 2**20:.1f} MiB:", err=err)
+    for directory, (count, size) in _by_directory(intent).items():
+        click.echo(f"    {directory}  {count} files, {size / 2**20:.1f} MiB", err=err)
+    end = "released at its provider" if intent.releases else "left to you: this provider has no way to release it"
+    click.echo(f"  the box is {end}", err=err)
+
+
+def _by_directory(intent: Plan) -> dict[str, tuple[int, int]]:
+    groups: dict[str, tuple[int, int]] = {}
+    for file in intent.files:
+        top = "/".join(Path(file.path).parts[:2]) if "/" in file.path else file.path
+        count, size = groups.get(top, (0, 0))
+        groups[top] = (count + 1, size + file.size)
+    return groups

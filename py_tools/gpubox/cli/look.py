@@ -1,0 +1,179 @@
+"""Commands that look: doctor, status, logs, ssh, ls."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpubox.cli.show import age, duration, emit_json, emit_table, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gpubox.preflight import Finding
+
+
+@click.command(name="doctor")
+@click.argument("name", required=False)
+@click.option("-f", "--file", "box_file", type=click.Path(path_type=Path), help="Another box file than boxes/NAME.yml.")
+@json_option('{"findings":[{"level":"ok|warning|blocker","check","message","fix"}],"facts":{...}}')
+@click.pass_context
+def doctor_command(ctx: click.Context, name: str | None, box_file: Path | None, as_json: bool) -> None:
+    """What is wrong with this machine or a box, and how to mend it.
+
+    Exit code 1 on any blocker.
+    """
+    from gpubox.doctor import doctor_box, doctor_here
+
+    facts: dict[str, Any] | None = None
+    if name is None:
+        findings = doctor_here()
+    else:
+        read, judged = doctor_box(name, box_file)
+        facts, findings = read.model_dump(mode="json"), list(judged.items)
+    if as_json:
+        emit_json({"findings": [_as_dict(item) for item in findings], "facts": facts})
+    else:
+        _print_findings(findings)
+    if any(item.level == "blocker" for item in findings):
+        ctx.exit(1)
+
+
+@click.command(name="status")
+@click.argument("name")
+@json_option('{"name","provider","endpoint","services":[...],"jobs":[...],"converge","digest","tunnels":[...]}')
+def status_command(name: str, as_json: bool) -> None:
+    """What runs on a box: services, jobs, tunnels."""
+    from gpubox.status import status
+
+    answer = status(name)
+    if as_json:
+        emit_json(answer)
+        return
+    click.echo(f"{name}  {answer['endpoint']}  ({answer['provider']})")
+    emit_table(
+        ("SERVICE", "STATE", "UPTIME", "PORT", "RESTARTS", "EXIT", "LAST ERROR"),
+        [_service_row(item) for item in answer["services"]],
+    )
+    if answer["jobs"]:
+        click.echo()
+        emit_table(
+            ("JOB", "STATE", "TIME", "EXIT", "PROGRESS OR LAST ERROR"), [_job_row(item) for item in answer["jobs"]]
+        )
+    for tunnel in answer["tunnels"]:
+        ports = ", ".join(f"{item['label']} 127.0.0.1:{item['local_port']}" for item in tunnel["forwards"])
+        click.echo(f"\ntunnel {tunnel['state']}: {ports}")
+
+
+@click.command(name="logs")
+@click.argument("name")
+@click.argument("what", default="converge")
+@click.option("-n", "--lines", default=100, show_default=True, help="How many of the last lines.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines come; Ctrl-C ends it.")
+def logs_command(name: str, what: str, lines: int, follow: bool) -> None:
+    """The log of a service or job (WHAT), or of the last converge."""
+    from gpubox.logs import logs
+
+    logs(name, what, lines=lines, follow=follow, say=click.echo)
+
+
+@click.command(name="ssh", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("name")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh_command(name: str, command: tuple[str, ...]) -> None:
+    """A shell, or one COMMAND, on a box: the pinned key, the right port, nothing to look up."""
+    import os
+
+    from gpubox.ledger import Ledger
+    from gpubox.remote.login import Login
+    from gpubox.remote.ssh_config import ssh_argv
+
+    with Ledger() as ledger:
+        argv = ssh_argv(Login.of(ledger.get(name)), *command)
+    sys.stdout.flush()
+    os.execvp(argv[0], argv)  # noqa: S606 - the terminal is given to ssh
+
+
+@click.command(name="ls")
+@click.option("-a", "--all", "everything", is_flag=True, help="Boxes that are gone, too.")
+@json_option('[{"name","provider","state","endpoint","age_s","box_file"}]')
+def ls_command(everything: bool, as_json: bool) -> None:
+    """Every box that the ledger knows."""
+    from datetime import UTC, datetime
+
+    from gpubox.status import boxes
+
+    records = boxes(include_released=everything)
+    rows = [
+        {
+            "name": record.name,
+            "provider": record.provider,
+            "state": record.state,
+            "endpoint": f"{record.user}@{record.host}:{record.port}" if record.host else None,
+            "age_s": round((datetime.now(UTC) - record.created_at).total_seconds()),
+            "box_file": str(record.box_file) if record.box_file else None,
+        }
+        for record in records
+    ]
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        click.echo('no boxes yet: `gpubox demo`, or `gpubox add NAME "ssh -p PORT root@HOST"`', err=True)
+        return
+    emit_table(
+        ("NAME", "PROVIDER", "STATE", "ADDED", "LOGIN"),
+        [
+            (r.name, r.provider, r.state, age(r.created_at) + " ago", str(row["endpoint"] or "-"))
+            for r, row in zip(records, rows, strict=True)
+        ],
+    )
+
+
+def _service_row(item: dict[str, Any]) -> tuple[str, ...]:
+    state = item["state"]
+    if state == "running" and item.get("healthy") is False:
+        state = "unhealthy"
+    return (
+        str(item["name"]),
+        state,
+        duration(item.get("uptime_s")),
+        str(item.get("port") or "-"),
+        str(item.get("restarts", 0)),
+        _dash(item.get("exit_code")),
+        str(item.get("last_error") or ""),
+    )
+
+
+def _job_row(item: dict[str, Any]) -> tuple[str, ...]:
+    from gpubox.converge.progress import job_words
+
+    words = str(item.get("last_error") or "") or job_words(item.get("progress") or {})
+    return (str(item["name"]), str(item["state"]), duration(_took(item)), _dash(item.get("exit_code")), words)
+
+
+def _took(item: dict[str, Any]) -> float | None:
+    import time
+
+    if item.get("started") is None:
+        return None
+    return float(item.get("ended") or time.time()) - float(item["started"])
+
+
+def _dash(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _as_dict(item: Finding) -> dict[str, Any]:
+    return {"level": item.level, "check": item.check, "message": item.message, "fix": item.fix}
+
+
+def _print_findings(findings: Iterable[Finding]) -> None:
+    marks = {"ok": "✓", "warning": "!", "blocker": "✗"}
+    for item in findings:
+        click.echo(f"{marks[item.level]} {item.check}: {item.message}")
+        if item.fix and item.level != "ok":
+            click.echo(f"    fix: {item.fix}")

@@ -1,0 +1,1 @@
+"""Making a box what its box file says: bundle, variables, run, events, progress."""

@@ -1,0 +1,103 @@
+"""What a converge says while it runs: the lines of `boxctl follow`, typed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One line of `boxctl follow`: `type` is `event`, `job`, `heartbeat` or `end`."""
+
+    type: str
+    data: dict[str, Any]
+
+    @classmethod
+    def parse(cls, line: str) -> Message | None:
+        """The message in `line`, or None for a line that is none (a login banner, a warning of the box's shell)."""
+        try:
+            data = json.loads(line)
+        except ValueError:
+            return None
+        if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+            return None
+        return cls(data["type"], data)
+
+
+@dataclass(slots=True)
+class Role:
+    """How far one role of the playbook is."""
+
+    name: str
+    task: str = ""
+    changed: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Failure:
+    """The task that ended a converge."""
+
+    role: str | None
+    task: str
+    message: str
+    stderr: str = ""
+
+
+@dataclass(slots=True)
+class Story:
+    """The converge so far, folded from its messages. Times are seconds."""
+
+    roles: dict[str, Role] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks_total: int = 0
+    tasks_done: int = 0
+    changed: int = 0
+    failure: Failure | None = None
+    end: dict[str, Any] | None = None
+    offset: int = 0
+    current: str | None = None
+    _tasks: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+
+    def take(self, message: Message) -> None:
+        """Fold one message in."""
+        if message.type == "event":
+            self.offset = int(message.data.get("offset", self.offset))
+            self._event(message.data["event"])
+        elif message.type == "job":
+            self.jobs[str(message.data["name"])] = dict(message.data.get("progress") or {})
+        elif message.type == "end":
+            self.end = message.data
+
+    def _event(self, event: dict[str, Any]) -> None:
+        kind = event.get("event")
+        if kind == "play":
+            self.tasks_total += int(event.get("tasks", 0))
+        elif kind == "task":
+            role = event.get("role")
+            self._tasks[str(event["id"])] = (role, str(event.get("name", "")))
+            if role:
+                self.current = role
+                self.roles.setdefault(role, Role(role)).task = _without_role(str(event.get("name", "")), role)
+        elif kind == "result":
+            self._result(event)
+
+    def _result(self, event: dict[str, Any]) -> None:
+        role, task = self._tasks.get(str(event.get("id")), (None, ""))
+        status = event.get("status")
+        self.tasks_done += 1
+        if role:
+            state = self.roles.setdefault(role, Role(role))
+            state.seconds += float(event.get("s", 0.0))
+            state.changed += status == "changed"
+        self.changed += status == "changed"
+        if status in ("failed", "unreachable"):
+            self.failure = Failure(
+                role, _without_role(task, role), str(event.get("msg", "")), str(event.get("stderr", ""))
+            )
+
+
+def _without_role(task: str, role: str | None) -> str:
+    return task.removeprefix(f"{role} : ") if role else task

@@ -1,0 +1,179 @@
+"""Starting a converge on a box and following it to its end, whatever happens to this machine or the link."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpubox.converge.events import Message, Story
+from gpubox.errors import ConvergeFailed, Failed, LinkLost, RemoteCommandFailed, Unreachable
+from gpubox.remote.boxctl import Boxctl
+from gpubox.remote.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpubox.converge.bundle import Bundle
+    from gpubox.remote.login import Login
+
+# How long a lost link is tried again before the follower gives up (the box goes on all the same), in seconds.
+PATIENCE = 1800.0
+# The bootstrap speaks at each step; the longest one downloads some 40 MB, in seconds.
+_BOOTSTRAP_SILENCE = 300.0
+_BACKOFF = (0.5, 1.0, 2.0, 4.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A converge that runs on the box; `attached` when it ran already."""
+
+    run: str
+    attached: bool
+    digest: str
+
+
+def ensure_controller(
+    host: Host, root: str, bundle: Bundle, python_env: dict[str, Any], on_line: Callable[[str], None]
+) -> None:
+    """Make the controller environment on the box, or find it there; its words go to `on_line`.
+
+    `python_env` is the box file's section (index_url, extra_index_urls, find_links, no_index).
+    Raises `Failed` with the box's own explanation.
+    """
+    script = f"{root}/bundles/{bundle.sha256}/roles/supervisor/files/bootstrap.sh"
+    settings = {
+        "GPUBOX_INDEX_URL": python_env.get("index_url") or "",
+        "GPUBOX_EXTRA_INDEX_URLS": " ".join(python_env.get("extra_index_urls") or []),
+        "GPUBOX_FIND_LINKS": " ".join(python_env.get("find_links") or []),
+        "GPUBOX_NO_INDEX": "1" if python_env.get("no_index") else "",
+    }
+    # An index URL may hold a password: it travels in a 0600 file, since every user of the box sees command lines.
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items() if value)
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        lines.append(line)
+        on_line(line)
+
+    for attempt, pause in enumerate(_BACKOFF, start=1):
+        try:
+            host.put(exports.encode(), f"{root}/bootstrap.env")
+            settings_file = shlex.quote(f"{root}/bootstrap.env")
+            command = f"exec sh {shlex.quote(script)} {shlex.quote(root)} 2>&1 </dev/null"
+            exit_code = host.stream(
+                f". {settings_file}; rm -f {settings_file}; {command}",
+                take,
+                silence=_BOOTSTRAP_SILENCE,
+            )
+            break
+        except LinkLost:
+            if attempt == len(_BACKOFF):
+                raise
+            time.sleep(pause)
+    if exit_code != 0:
+        raise _bootstrap_error(lines, exit_code)
+
+
+def start(host: Host, root: str, bundle: Bundle, *, digest: str, variables: dict[str, Any], playbook: str) -> Started:
+    """Start `playbook` on the box as a supervised job, or attach to the one that runs."""
+    answer = Boxctl(host, root).call(
+        "converge",
+        "start",
+        "--bundle",
+        bundle.sha256,
+        "--digest",
+        digest,
+        "--playbook",
+        playbook,
+        stdin=json.dumps(variables).encode(),
+    )
+    return Started(str(answer["run"]), bool(answer["attached"]), str(answer["digest"]))
+
+
+def follow(
+    login: Login,
+    root: str,
+    run: str,
+    *,
+    on_change: Callable[[Story], None],
+    on_link: Callable[[str | None], None],
+    patience: float = PATIENCE,
+) -> Story:
+    """Follow `run` to its end over as many connections as it takes; the finished story.
+
+    `on_change` sees the story after every message; `on_link` gets a sentence when the link is lost and None when it
+    is back. Raises `ConvergeFailed` when the run failed or was lost, `Unreachable` after `patience` seconds without
+    a link.
+    """
+    story = Story()
+    lost_at: float | None = None
+    attempt = 0
+
+    def take(line: str) -> None:
+        nonlocal lost_at, attempt
+        if (message := Message.parse(line)) is None:
+            return
+        if lost_at is not None:
+            lost_at, attempt = None, 0
+            on_link(None)
+        story.take(message)
+        on_change(story)
+
+    while story.end is None:
+        try:
+            with Host(login) as host:
+                Boxctl(host, root).stream("follow", run, "--offset", str(story.offset), on_line=take)
+            if story.end is None:
+                raise LinkLost("the box stopped sending", where=login.name)  # noqa: TRY301 - one place handles a lost link
+        except (LinkLost, Unreachable) as error:
+            now = time.monotonic()
+            lost_at = lost_at if lost_at is not None else now
+            if now - lost_at > patience:
+                raise Unreachable(
+                    f"no link to the box for {patience / 60:.0f} minutes; the converge goes on there",
+                    where=login.name,
+                    hint=f"`gpubox watch {login.name}` follows it again",
+                ) from error
+            on_link(f"{error.message}; the converge goes on on the box, trying again")
+            time.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)])
+            attempt += 1
+    _raise_unless_done(login.name, story)
+    return story
+
+
+def _raise_unless_done(name: str, story: Story) -> None:
+    end = story.end or {}
+    if end.get("state") == "done":
+        return
+    if end.get("state") == "lost":
+        raise ConvergeFailed(
+            "the converge was cut off on the box (was it switched off or out of memory?)",
+            where=name,
+            hint=f"`gpubox up {name}` goes on from there",
+        )
+    failure = story.failure
+    if failure is None:
+        message = str(end.get("error") or "the playbook ended before its first task")
+        raise ConvergeFailed(message, where=name, hint=f"`gpubox logs {name} converge` shows all of it")
+    place = f"{name}: role {failure.role}, task `{failure.task}`" if failure.role else f"{name}: task `{failure.task}`"
+    detail = failure.message.strip()
+    if failure.stderr.strip() and failure.stderr.strip() not in detail:
+        detail = f"{detail}\n{failure.stderr.strip()}"
+    raise ConvergeFailed(
+        detail, where=place, hint=f"`gpubox logs {name} converge` shows all of it; then `gpubox up {name}`"
+    )
+
+
+def _bootstrap_error(lines: list[str], exit_code: int) -> Failed:
+    for line in reversed(lines):
+        try:
+            data = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(data, dict) and data.get("error"):
+            return Failed(str(data["error"]), hint=str(data["hint"]) if data.get("hint") else None)
+    tail = "\n".join(lines[-8:])
+    return RemoteCommandFailed(f"the controller environment could not be made (exit code {exit_code}):\n{tail}")

@@ -1,0 +1,51 @@
+"""What runs: `gpubox status NAME` asks one box, `gpubox ls` reads the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpubox.errors import UsageError
+from gpubox.ledger import BoxRecord, Ledger
+from gpubox.remote.boxctl import Boxctl
+from gpubox.remote.host import Host
+from gpubox.remote.login import Login
+from gpubox.remote.tunnel import list_tunnels
+
+
+def status(name: str) -> dict[str, Any]:
+    """`{"name","provider","endpoint","services","jobs","converge","digest","tunnels"}` of one box, in one round trip."""
+    record = converged(name)
+    with Host(Login.of(record)) as host:
+        answer = Boxctl(host, record.root or "").call("status", retry=True)
+    tunnels = [tunnel.as_dict() for tunnel in list_tunnels() if tunnel.name == name]
+    return {
+        "name": name,
+        "provider": record.provider,
+        "endpoint": f"{record.user}@{record.host}:{record.port}",
+        **answer,
+        "tunnels": tunnels,
+    }
+
+
+def boxes(*, include_released: bool = False) -> list[BoxRecord]:
+    """Every box of the ledger, newest last."""
+    with Ledger() as ledger:
+        return ledger.boxes(include_released=include_released)
+
+
+def converged(name: str) -> BoxRecord:
+    """The record of a box that has been set up; raises `UnknownBox`, or `UsageError` naming `gpubox up`."""
+    with Ledger() as ledger:
+        record = ledger.get(name)
+    if record.root is None or record.state == "released":
+        raise UsageError(f"nothing is set up on `{name}`", hint=f"gpubox up {name}")
+    return record
+
+
+def engine(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """The service in a status that serves the model: the one with a port and a health URL, running first."""
+    candidates = [item for item in answer["services"] if item.get("port") and item["name"] in _ENGINES]
+    return next(iter(sorted(candidates, key=lambda item: item["state"] != "running")), None)
+
+
+_ENGINES = ("vllm", "ktransformers", "ollama")

@@ -1,0 +1,238 @@
+"""`gpubox up`: make a box what its box file says, and follow that to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gpubox import preflight
+from gpubox.boxfile import BoxFile, load, not_yet
+from gpubox.converge import bundle as bundles
+from gpubox.converge import run as runs
+from gpubox.converge.variables import digest as digest_of
+from gpubox.converge.variables import role_variables
+from gpubox.errors import NotYet, PreflightBlocked, Refused, RemoteCommandFailed, UnknownBox, UsageError
+from gpubox.ledger import BoxRecord, Ledger
+from gpubox.places import find_box_file
+from gpubox.providers import provider
+from gpubox.remote.boxctl import Boxctl
+from gpubox.remote.facts import Facts, read_facts
+from gpubox.remote.first_contact import ensure_identity, first_contact
+from gpubox.remote.host import Host
+from gpubox.remote.login import Login
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gpubox.converge.events import Story
+    from gpubox.converge.progress import Board, Step
+
+_PLAYBOOK = "up.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """What `up` came to: the box, what it runs, and whether anything had to be done. `seconds` of the converge."""
+
+    record: BoxRecord
+    status: dict[str, Any]
+    changed: bool
+    story: Story | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = False) -> Up:
+    """Bring the box `name` to its box file; when nothing is to be done, that is one round trip.
+
+    `full` runs the playbook even then. A converge that runs already is attached to. Raises `BoxFileError`, `NotYet`,
+    `UnknownBox`, `PreflightBlocked`, `ConvergeFailed`, and what the link to the box raises.
+    """
+    path = find_box_file(name, box_file)
+    box = load(path)
+    refuse_what_is_not_yet(box, path)
+    bundle = bundles.build()
+    record = _known(name, box, path, board)
+    if not full and (status := _fresh(record, box, bundle)) is not None:
+        with board.step("nothing to do") as step:
+            step.state = "kept"
+        return Up(record, status, changed=False)
+    login = Login.of(record)
+    with Host(login) as host:
+        with board.step("facts and preflight") as step:
+            record, facts, findings = survey(host, record, box)
+            step.say(summary(facts))
+            if findings.blockers:
+                raise blocked(name, findings)
+        root = _root(record)
+        with board.step("bundle") as step:
+            sent = bundles.upload(host, root, bundle)
+            step.say(f"{bundle.size // 1024} KiB sent" if sent else "on the box already")
+        with board.step("controller environment") as step:
+            python_env = box.python_env.model_dump(exclude_none=True, mode="json") if box.python_env else {}
+            runs.ensure_controller(host, root, bundle, python_env, _last_words(step))
+        variables, digest = wanted(record, box, bundle)
+        started = runs.start(host, root, bundle, digest=digest, variables=variables, playbook=_PLAYBOOK)
+    story = _follow(login, root, started, board)
+    if started.digest != digest:
+        board.note("the run that was under way had other wishes; converging to these now")
+        return up(name, board=board, box_file=box_file, full=full)
+    with Ledger() as ledger, Host(login) as host:
+        record = ledger.update(name, digest=digest, state="running")
+        ledger.audit(name, "converge", "done", {"run": started.run, "changed": story.changed})
+        status = Boxctl(host, root).call("status")
+    return Up(record, status, changed=True, story=story, warnings=tuple(item.message for item in findings.warnings))
+
+
+def watch(name: str, *, board: Board) -> Story | None:
+    """Follow the converge that runs on the box `name`, or the last one; None when there never was one."""
+    with Ledger() as ledger:
+        record = ledger.get(name)
+    login, root = Login.of(record), _root(record)
+    with Host(login) as host:
+        converge = Boxctl(host, root).call("status").get("converge")
+    if not converge:
+        return None
+    return _follow(login, root, runs.Started(str(converge["id"]), attached=True, digest=""), board)
+
+
+def refuse_what_is_not_yet(box: BoxFile, path: Path) -> None:
+    """Raise `NotYet` naming every field of the box file that this version cannot bring about."""
+    items = not_yet(box)
+    if items:
+        raise NotYet(
+            "this version cannot bring about:\n" + "\n".join(f"  {item.field}: {item.what}" for item in items),
+            where=str(path),
+            hint="; ".join(dict.fromkeys(item.hint for item in items if item.hint)) or None,
+        )
+
+
+def survey(host: Host, record: BoxRecord, box: BoxFile) -> tuple[BoxRecord, Facts, preflight.Findings]:
+    """Read the box's facts in one round trip, keep them in the ledger, and judge them."""
+    facts = read_facts(host, box.data_dir)
+    findings = preflight.plan(facts, box)
+    root = record.root or preflight.root(facts, box)
+    data_dir = record.data_dir or preflight.data_dir(facts, box)
+    with Ledger() as ledger:
+        record = ledger.update(
+            record.name, facts=facts.model_dump(mode="json"), root=root, data_dir=data_dir, state="running"
+        )
+    return record, facts, findings
+
+
+def wanted(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle) -> tuple[dict[str, Any], str]:
+    """The play's variables for this box, and the digest of them together with the bundle."""
+    facts = Facts.model_validate(record.facts) if record.facts else None
+    variables = role_variables(box, root=_root(record), data_dir=record.data_dir or "", facts=facts)
+    return variables, digest_of(bundle.sha256, variables)
+
+
+def blocked(name: str, findings: preflight.Findings) -> PreflightBlocked:
+    """The error that lists every blocker with its fix."""
+    lines = [f"  ✗ {item.message}" + (f"\n      fix: {item.fix}" if item.fix else "") for item in findings.blockers]
+    return PreflightBlocked(
+        "this box cannot become what its box file says:\n" + "\n".join(lines),
+        where=name,
+        hint=f"`gpubox doctor {name}` shows everything that was looked at",
+    )
+
+
+def summary(facts: Facts) -> str:
+    """A box in half a line: cores, memory, GPUs."""
+    gpus = f"{len(facts.gpus)} x {facts.gpus[0].name}" if facts.gpus else "no GPU"
+    return f"{facts.cpu.effective:g} cores, {facts.memory.effective / 2**30:.0f} GiB, {gpus}"
+
+
+def _known(name: str, box: BoxFile, path: Path, board: Board) -> BoxRecord:
+    """The ledger's record of a box that can be logged in to; made, or powered on, when the provider can."""
+    with Ledger() as ledger:
+        record = ledger.find(name)
+        if record is not None and record.state == "running" and record.host_key:
+            return ledger.update(name, box_file=path) if record.box_file != path else record
+        with ledger.lock(name):
+            record = ledger.find(name)
+            if record is None or record.state == "released":
+                if box.provider == "attach":
+                    raise UnknownBox(
+                        f"`{name}` has not been added yet",
+                        where=str(path),
+                        hint=f'gpubox add {name} "ssh -p PORT root@HOST"',
+                    )
+                record = ledger.add(name, box.provider, box_file=path)
+            if record.provider != box.provider:
+                raise UsageError(
+                    f"the box file says provider `{box.provider}`, but `{name}` is a box of `{record.provider}`",
+                    where=str(path),
+                    hint=f"take it down first (`gpubox down {name}`), or give the box file another name",
+                )
+            return _contact(ledger, record, box, path, board)
+
+
+def _contact(ledger: Ledger, record: BoxRecord, box: BoxFile, path: Path, board: Board) -> BoxRecord:
+    source = provider(record.provider)
+    with board.step(f"a box from `{record.provider}`") as step:
+        ledger.audit(record.name, "create", "begun", {})
+        rented = source.create(box, record.name) if record.state == "intended" else source.power_on(record)
+        endpoint = rented.endpoint
+        ledger.audit(record.name, "create", "done", {"ref": rented.ref})
+        record = ledger.update(
+            record.name,
+            provider_ref=rented.ref,
+            host=endpoint.host,
+            port=endpoint.port,
+            user=endpoint.user,
+            box_file=path,
+        )
+        step.say(f"{endpoint.user}@{endpoint.host}:{endpoint.port}")
+    with board.step("first contact") as step:
+        identity = ensure_identity()
+        host_key = first_contact(
+            record.name,
+            endpoint,
+            password=(lambda: rented.password or "") if rented.password else None,
+            pinned=rented.host_key or record.host_key,
+            accept=_only_what_the_provider_said,
+            identity_file=identity,
+        )
+        step.say("host key pinned, key installed")
+    return ledger.update(record.name, host_key=host_key, identity_file=identity, state="running")
+
+
+def _only_what_the_provider_said(fingerprint: str, _key: str) -> bool:
+    raise Refused(f"the provider did not say which host key to expect, and the box shows {fingerprint}")
+
+
+def _fresh(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle) -> dict[str, Any] | None:
+    """The box's status when it is what its box file says and healthy, in one round trip; else None."""
+    if record.digest is None or record.root is None or record.facts is None:
+        return None
+    _, digest = wanted(record, box, bundle)
+    if digest != record.digest:
+        return None
+    try:
+        with Host(Login.of(record)) as host:
+            status = Boxctl(host, record.root).call("fresh", "--digest", digest, retry=True)
+    except RemoteCommandFailed:
+        return None  # No boxctl there any more (a new disk): the whole way will say what is wrong, if anything is.
+    return status if status.get("fresh") else None
+
+
+def _follow(login: Login, root: str, started: runs.Started, board: Board) -> Story:
+    with board.step("converge") as step:
+        if started.attached:
+            step.say("attached to the run under way")
+        return runs.follow(login, root, started.run, on_change=step.follow, on_link=step.lost_link)
+
+
+def _last_words(step: Step) -> Callable[[str], None]:
+    def take(line: str) -> None:
+        if line and not line.startswith("{"):
+            step.say(line.strip())
+
+    return take
+
+
+def _root(record: BoxRecord) -> str:
+    if record.root is None:
+        raise UsageError(f"`{record.name}` has never been converged", hint=f"gpubox up {record.name}")
+    return record.root
