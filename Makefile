@@ -14,15 +14,15 @@ test: $(DEV_STAMP)
 	@$(BIN)/pytest
 
 lint: $(DEV_STAMP)
-	@$(BIN)/ruff check py_tools tests benchmarks roles tools
-	@$(BIN)/ruff format --check py_tools tests benchmarks roles tools
+	@$(BIN)/ruff check py_tools tests benchmarks roles
+	@$(BIN)/ruff format --check py_tools tests benchmarks roles
 	@$(BIN)/mypy
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/ansible-lint --offline -q
 	@$(BIN)/shellcheck $$(git ls-files '*.sh' .ci/run)
 
 docs: $(DEV_STAMP)
-	@$(BIN)/python tools/make_docs.py
+	@$(BIN)/python py_tools/make_docs.py
 
 bench: $(DEV_STAMP)
 	@$(BIN)/pip install --quiet -c constraints.txt --group bench
