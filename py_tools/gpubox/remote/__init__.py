@@ -1,0 +1,1 @@
+"""Everything between this machine and one box: logging in, commands, tunnels, files."""
