@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gpubox.errors import GpuboxError, Refused, RemoteCommandFailed
 from gpubox.ledger import Ledger
 from gpubox.providers import provider
+from gpubox.providers.attach import how_by_hand
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -169,7 +170,7 @@ def _stop(record: BoxRecord, intent: Plan) -> int | None:
 
 def _release(record: BoxRecord, source: Provider, board: Board) -> tuple[bool, str | None]:
     if not source.releases:
-        return False, source.still_to_do(record)
+        return False, how_by_hand(record, "release")
     with board.step(f"give the box back to `{record.provider}`") as step:
         source.release(record)
         if source.state(record) != "gone":

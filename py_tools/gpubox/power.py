@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gpubox.errors import Failed, GpuboxError, UsageError
 from gpubox.ledger import Ledger
 from gpubox.providers import provider
+from gpubox.providers.attach import how_by_hand
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -31,7 +32,7 @@ def stop(name: str, *, board: Board) -> str | None:
             step.say(_stop_services(record))
         if not source.releases:
             ledger.audit(name, "stop", "done", {"power": "by hand"})
-            return source.still_to_do(record)
+            return how_by_hand(record, "stop")
         with board.step("power off"):
             ledger.audit(name, "power_off", "begun", {})
             source.power_off(record)

@@ -13,9 +13,10 @@ PACKAGE = Path(gpubox.__file__).parent
 
 # Highest first; a module may import its own layer's package and everything below.
 LAYERS = (
-    ("cli", "__main__"),
-    ("demo",),
-    ("up", "down", "add", "doctor", "power", "chats", "logs", "bench"),
+    ("__main__",),
+    ("cli",),
+    ("demo", "doctor"),
+    ("up", "down", "add", "power", "chats", "logs", "bench"),
     ("tunnels",),
     ("status", "places", "chat"),
     ("converge",),

@@ -174,7 +174,7 @@ def start_command(name: str) -> None:
 @yes_option
 @json_option('{"name","provider","results","files","size","verified","processes_left","released","still_to_do",...}')
 def down_command(name: str, dry_run: bool, results: Path | None, abandon_data: bool, yes: bool, as_json: bool) -> None:
-    """Bring home what exists only on a box, verify every file, stop everything, give the box back.
+    """Bring home what exists only on a box, verify it, stop everything, give the box back.
 
     Ends with a receipt. When a file cannot be brought home nothing is stopped and nothing is released (exit code 3).
     """

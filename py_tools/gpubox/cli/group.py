@@ -18,14 +18,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "A box": {
         "up": ("boxes", "Make a box what its box file says, and follow that to the end."),
-        "watch": ("boxes", "Follow the converge that runs on a box."),
+        "watch": ("boxes", "Follow the converge that runs on a box, or see how the last one ended."),
         "status": ("look", "What runs on a box: services, jobs, tunnels."),
-        "logs": ("look", "The log of a service or job."),
+        "logs": ("look", "The log of a service, a job or the last converge."),
         "ssh": ("look", "A shell, or one command, on a box."),
         "stop": ("boxes", "Stop what runs on a box and power it off; its disk stays."),
         "start": ("boxes", "Power a box on and bring its services back."),
         "ls": ("look", "Every box that the ledger knows."),
-        "down": ("boxes", "Bring home what exists only there, verify it, stop everything, give the box back."),
+        "down": ("boxes", "Bring home what exists only on a box, verify it, stop everything, give the box back."),
     },
     "Use it": {
         "tunnel": ("use", "The ports of a box's services on this machine."),

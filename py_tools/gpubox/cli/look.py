@@ -74,7 +74,10 @@ def status_command(name: str, as_json: bool) -> None:
 @click.option("-n", "--lines", default=100, show_default=True, help="How many of the last lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines come; Ctrl-C ends it.")
 def logs_command(name: str, what: str, lines: int, follow: bool) -> None:
-    """The log of a service or job (WHAT), or of the last converge."""
+    """The log of a service, a job or the last converge.
+
+    WHAT is its name in `gpubox status`; `converge` when left out.
+    """
     from gpubox.logs import logs
 
     logs(name, what, lines=lines, follow=follow, say=click.echo)
@@ -84,7 +87,10 @@ def logs_command(name: str, what: str, lines: int, follow: bool) -> None:
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh_command(name: str, command: tuple[str, ...]) -> None:
-    """A shell, or one COMMAND, on a box: the pinned key, the right port, nothing to look up."""
+    """A shell, or one command, on a box.
+
+    The pinned host key, the right port and key: nothing to look up.
+    """
     import os
 
     from gpubox.ledger import Ledger

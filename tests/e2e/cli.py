@@ -1,0 +1,92 @@
+"""The command line as a person uses it: a process of its own, an empty HOME, a working directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# Two slow cores, shared: nothing here is a measure of speed, in seconds.
+LONG = 1500.0
+
+
+class Gpubox:
+    """`gpubox` with its own HOME below `directory`, run in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.home = directory / "home"
+        self.home.mkdir(parents=True, exist_ok=True)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GPUBOX_", "XDG_"))}
+        self.env = {**kept, "HOME": str(self.home), "NO_COLOR": "1"}
+
+    def __call__(
+        self, *args: str, stdin: str = "", code: int | None = 0, timeout: float = LONG
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; fails unless it ends with `code` (None: any)."""
+        done = subprocess.run(
+            self.argv(*args),
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            cwd=self.directory,
+            env=self.env,
+            check=False,
+        )
+        said = f"`gpubox {' '.join(args)}` ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert code is None or done.returncode == code, said
+        assert "Traceback" not in done.stderr, said
+        return done
+
+    def json(self, *args: str) -> Any:  # noqa: ANN401 - JSON is what it is
+        """Run a command with `--json` and read what it says."""
+        return json.loads(self(*args, "--json").stdout)
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        """Start a command in a session of its own; its stderr goes to `stderr-of`'s file."""
+        with self._stderr(args).open("w") as stderr:
+            return subprocess.Popen(
+                self.argv(*args),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                cwd=self.directory,
+                env=self.env,
+                start_new_session=True,
+            )
+
+    def stderr_of(self, *args: str) -> str:
+        """What a started command has said on stderr so far."""
+        return self._stderr(args).read_text()
+
+    def box_file(self, name: str, text: str) -> Path:
+        """Write `boxes/<name>.yml`."""
+        path = self.directory / "boxes" / f"{name}.yml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def _stderr(self, args: tuple[str, ...]) -> Path:
+        return self.directory / ("stderr-" + "-".join(args).replace("/", "_"))
+
+    @staticmethod
+    def argv(*args: str) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-m", "gpubox", *args]
+
+
+def wait_for(what: str, condition: Callable[[], object], timeout: float = 300.0) -> None:
+    """Wait until `condition` holds; fails naming `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout:.0f} s in vain for: {what}"
+        time.sleep(0.1)

@@ -1,0 +1,97 @@
+"""Bad input through the door that a person takes: a sentence, the place, the fix, the exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def gpubox(directory: Path, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in `directory`."""
+    return subprocess.run(
+        [sys.executable, "-m", "gpubox", *args],
+        cwd=directory,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+CASES = {
+    "unknown command": (("upp", "x"), 2, ["no such command `upp`", "Did you mean `up`?"]),
+    "unknown option": (("ls", "--al"), 2, ["No such option", "--all"]),
+    "unknown template": (("init", "x", "--template", "4090-vlm"), 2, ["4090-vlm", "4090-vllm"]),
+    "bad box name": (("init", "../x"), 2, ["../x"]),
+    "no box file": (("up", "nosuch"), 2, ["boxes/nosuch.yml", "gpubox init nosuch"]),
+    "unknown box": (("status", "nosuch"), 2, ["nosuch", "gpubox"]),
+    "unknown box for down": (("down", "nosuch", "--yes"), 2, ["nosuch"]),
+    "unknown box for chat": (("chat", "nosuch", "hi"), 2, ["nosuch"]),
+    "bad login line": (("add", "x", "ssh root@host rm -rf /", "--yes"), 2, ["ssh", "fix: "]),
+    "no login line": (("add", "x"), 2, ["gpubox add x"]),
+    "bad levels": (("bench", "x", "--concurrency", "1,b"), 2, ["1,b"]),
+    "unknown help topic": (("help", "nosuch"), 2, ["exit-codes"]),
+}
+
+
+@pytest.mark.parametrize(("args", "code", "words"), CASES.values(), ids=CASES.keys())
+def test_bad_input(tmp_path: Path, args: tuple[str, ...], code: int, words: list[str]) -> None:
+    done = gpubox(tmp_path, *args)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_malformed_box_file_names_every_mistake(tmp_path: Path) -> None:
+    (tmp_path / "boxes").mkdir()
+    text = "provider: attac\nengine: vllm\nmodel: small-gpt\nvllm:\n  max_model_length: 10\n  port: 99999\n"
+    (tmp_path / "boxes/x.yml").write_text(text)
+    done = gpubox(tmp_path, "up", "x")
+    assert done.returncode == 2
+    for words in ("x.yml:1", "`attach`", "x.yml:5", "`max_model_len`", "x.yml:6", "99999"):
+        assert words.strip("`") in done.stderr
+
+
+def test_what_is_not_there_yet_is_refused_by_name(tmp_path: Path) -> None:
+    assert gpubox(tmp_path, "init", "x", "--template", "4090-ktransformers-r1").returncode == 0
+    done = gpubox(tmp_path, "up", "x")
+    assert done.returncode == 2
+    assert "engine" in done.stderr
+    assert "ktransformers" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_home_that_cannot_be_written(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    done = gpubox(tmp_path, "ls", env={"GPUBOX_HOME": str(locked / "x")})
+    assert done.returncode == 1
+    assert "GPUBOX_HOME" in done.stderr
+
+
+def test_home_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = gpubox(tmp_path, "ls", env={"GPUBOX_HOME": str(tmp_path / "file" / "x")})
+    assert done.returncode == 1
+    assert "GPUBOX_HOME" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_exit_codes_are_told(tmp_path: Path) -> None:
+    done = gpubox(tmp_path, "help", "exit-codes")
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["0", "1", "2", "3", "4", "5", "130"]
+
+
+def test_nothing_yet(tmp_path: Path) -> None:
+    done = gpubox(tmp_path, "ls", "--json")
+    assert (done.returncode, done.stdout) == (0, "[]\n")
