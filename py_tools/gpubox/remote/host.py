@@ -76,7 +76,7 @@ class Host:
         """
         for again in range(1, _TRIES + 1):
             try:
-                result = self._run(command, stdin, timeout)
+                result = run_on(self.login.name, self._open(), command, stdin=stdin, timeout=timeout)
                 break
             except LinkLost:
                 if not retry or again == _TRIES:
@@ -134,10 +134,6 @@ class Host:
         if connection is not None:
             connection.close()
 
-    def _run(self, command: str, stdin: bytes | None, timeout: float) -> Result:
-        with Command(self.login.name, self._open(), command, stdin=_chunks(stdin or b"")) as running:
-            return _collected(running, self.login.name, f"`{_short(command)}`", deadline=timeout)
-
     def _open(self) -> Connection:
         with self._lock:
             if self._connection is not None and self._connection.is_connected:
@@ -158,6 +154,14 @@ class Host:
                 timeout=self._connect_timeout,
             )
             return self._connection
+
+
+def run_on(
+    name: str, connection: Connection, command: str, *, stdin: bytes | None = None, timeout: float = 60.0
+) -> Result:
+    """Run `command` over a connection that is open, as `Host.run` does without `check` and `retry`."""
+    with Command(name, connection, command, stdin=_chunks(stdin or b"")) as running:
+        return _collected(running, name, f"`{_short(command)}`", deadline=timeout)
 
 
 def failed(name: str, command: str, result: Result) -> RemoteCommandFailed:
