@@ -1,0 +1,205 @@
+"""Starting the keeper (and so supervisord and every service), and ending everything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from boxctl import files, processes
+from boxctl.errors import BoxctlError
+from boxctl.layout import Layout, boot_mark
+from boxctl.rpc import NotRunningError, Supervisord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BOOT_TIMEOUT = 30.0
+_STOP_TIMEOUT = 20.0
+# What services and jobs may see of the environment in which the keeper was started: the same after a login, a converge
+# and a boot, and none of the secrets of a login session.
+_KEPT = {"HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE"}
+_KEPT |= {"SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+_KEPT_PREFIXES = ("LC_", "PIP_", "UV_", "CUDA_", "NVIDIA_")
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def boot(layout: Layout, *, hook: bool = False) -> dict[str, Any]:
+    """Start the keeper when it does not run, and wait until supervisord answers; `{"changed", "supervisord"}`.
+
+    From the box's boot `hook` nothing is started that was shut down since this boot.
+    """
+    if hook and layout.stop_mark.exists() and layout.stop_mark.read_text().strip() == boot_mark().strip():
+        return {"changed": False, "supervisord": None}
+    changed = keeper_pid(layout) is None
+    if changed:
+        with files.lock(layout.supervisor / "boot.lock"):
+            layout.stop_mark.unlink(missing_ok=True)
+            if keeper_pid(layout) is None:
+                _start_keeper(layout)
+    return {"changed": changed, "supervisord": _answer(layout)}
+
+
+def keeper_pid(layout: Layout) -> int | None:
+    """The keeper's process; None when it does not run."""
+    try:
+        pid = int(layout.keeper_pid.read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if str(layout.keeper) in processes.command_words(pid) else None
+
+
+def prepare(layout: Layout) -> None:
+    """Make what supervisord needs: its configuration and its socket's directory, which is gone after each boot."""
+    layout.make()
+    layout.make_socket_directory()
+    conf = _conf(layout)
+    if not layout.conf.exists() or layout.conf.read_text(encoding="utf-8") != conf:
+        files.write(layout.conf, conf)
+
+
+def shutdown(layout: Layout) -> dict[str, Any]:
+    """End every service and job, supervisord and the keeper, then whatever else bears this root's mark.
+
+    `{"services", "jobs", "killed", "left"}`: what ran, what did not end by itself, how many are left (0). Raises
+    `BoxctlError` when something cannot be ended.
+    """
+    from boxctl import jobs
+
+    layout.make()
+    files.write(layout.stop_mark, boot_mark() + "\n")
+    ran = _running_services(layout)
+    working = {name: state for name in jobs.names(layout) if (state := jobs.read(layout, name))["state"] == "running"}
+    for state in working.values():
+        processes.send(int(state["pid"]), signal.SIGTERM)
+    patience = max([_STOP_TIMEOUT, *(_stop_seconds(layout, name) + 10 for name in (*ran, *working))])
+    supervisord = _end_supervisord(layout)
+
+    def busy() -> bool:
+        jobs_left = any(jobs.read(layout, name)["state"] == "running" for name in working)
+        return jobs_left or keeper_pid(layout) is not None or processes.look(supervisord) is not None
+
+    _until(lambda: not busy(), patience)
+    mark = f"GPUBOX_ROOT={layout.root}"
+    killed = [{"pid": pid, "command": processes.command(pid)} for pid in processes.marked([mark])]
+    processes.end(lambda: processes.marked([mark]), grace=3.0)
+    left = [{"pid": pid, "command": processes.command(pid)} for pid in processes.marked([mark])]
+    if left:
+        words = ", ".join(f"{item['pid']} ({item['command'] or 'no command line'})" for item in left)
+        raise BoxctlError(
+            f"{len(left)} processes cannot be ended: {words}", hint="power the box off", more={"left": len(left)}
+        )
+    layout.socket.unlink(missing_ok=True)
+    if layout.socket.parent.is_dir():
+        layout.socket.parent.rmdir()
+    return {"services": ran, "jobs": sorted(working), "killed": killed, "left": 0}
+
+
+def environment(root: str) -> dict[str, str]:
+    """The environment of the keeper and all below it."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or name.startswith(_KEPT_PREFIXES) or name.lower().endswith("_proxy")
+    }
+    # A login without a shell profile has a PATH without sbin, or none.
+    path = ":".join(dict.fromkeys([*kept.get("PATH", "").split(":"), *_SYSTEM_PATH.split(":")]))
+    # uv does not read the system's CA store by itself.
+    found = {} if "SSL_CERT_FILE" in kept or not os.path.exists(_CERTIFICATES) else {"SSL_CERT_FILE": _CERTIFICATES}  # noqa: PTH110
+    return {"LANG": "C.UTF-8", **kept, **found, "PATH": path.strip(":"), "GPUBOX_ROOT": root}
+
+
+def _start_keeper(layout: Layout) -> None:
+    import subprocess
+
+    prepare(layout)
+    if not layout.keeper.exists():
+        raise BoxctlError(f"`{layout.keeper}` is missing", hint="run `bootstrap.sh` of the role `supervisor` again")
+    subprocess.Popen(
+        ["/bin/sh", str(layout.keeper), str(layout.root)],
+        env=environment(str(layout.root)),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _answer(layout: Layout) -> int:
+    deadline = time.monotonic() + _BOOT_TIMEOUT
+    while True:
+        try:
+            return Supervisord(layout).pid()
+        except NotRunningError:
+            if time.monotonic() > deadline:
+                said = files.tail(layout.supervisor / "keeper.log", 500).decode("utf-8", "replace").strip()
+                words = f"supervisord did not start within {_BOOT_TIMEOUT:g} s: {said or 'no message'}"
+                raise BoxctlError(
+                    words, hint=f"`{layout.supervisor}/keeper.log` and `boxctl logs supervisord`"
+                ) from None
+        time.sleep(0.05)
+
+
+def _running_services(layout: Layout) -> list[str]:
+    try:
+        infos = Supervisord(layout).processes()
+    except NotRunningError:
+        return []
+    return [
+        name.removeprefix("service-") for name, info in infos.items() if info["pid"] and name.startswith("service-")
+    ]
+
+
+def _end_supervisord(layout: Layout) -> int:
+    """Have supervisord end everything and itself; its process (0: it does not answer). The keeper ends after it."""
+    try:
+        supervisord = Supervisord(layout)
+        pid = supervisord.pid()
+        supervisord.shutdown()
+    except NotRunningError:
+        if keeper := keeper_pid(layout):
+            processes.send(keeper, signal.SIGTERM)
+        return 0
+    return pid
+
+
+def _until(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _stop_seconds(layout: Layout, name: str) -> float:
+    service = files.read_json(layout.service(name) / "service.json")
+    job = files.read_json(layout.job(name) / "job.json")
+    return float((service or job or {}).get("stop_seconds", 30))
+
+
+def _conf(layout: Layout) -> str:
+    user = "user=root\n" if os.getuid() == 0 else ""
+    # `%` begins an expansion, and the pattern is relative since blanks in it would part it.
+    root = str(layout.supervisor).replace("%", "%%")
+    return f"""\
+[unix_http_server]
+file={layout.socket}
+chmod=0600
+
+[supervisord]
+nodaemon=true
+silent=true
+{user}identifier=gpubox
+pidfile={root}/supervisord.pid
+logfile={root}/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=2
+childlogdir={root}
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[include]
+files=conf.d/*.ini
+"""
