@@ -1,0 +1,36 @@
+"""Nearest words, and what must not be shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpubox.words import did_you_mean, is_secret_name, redacted
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("max_model_length", "max_model_len"),
+        ("MAX-MODEL-LEN", "max_model_len"),
+        ("prot", "port"),
+        ("colour", None),
+        ("", None),
+    ],
+)
+def test_the_nearest_word(given: str, meant: str | None) -> None:
+    assert did_you_mean(given, ["port", "max_model_len", "version"]) == meant
+
+
+@pytest.mark.parametrize("name", ["password", "api_key", "HF_TOKEN", "rootPassword", "client-secret", "key", "APIKEY"])
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("name", ["max_new_tokens", "keep", "host_key", "public_key", "port", "monkey", ""])
+def test_names_of_what_may_be_shown(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+def test_secrets_are_hidden_at_any_depth() -> None:
+    value = {"a": [{"password": "x"}, ("y",)], "token": ["z"], "n": 1}
+    assert redacted(value) == {"a": [{"password": "(hidden)"}, ["y"]], "token": "(hidden)", "n": 1}
