@@ -1,0 +1,130 @@
+"""The box file's sections for engines; every field is called as the engine itself calls it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotations
+    ConstantName,
+    Port,
+    Positive,
+    SecretName,
+    Text,
+    VariableName,
+    Version,
+    Word,
+)
+
+
+class Section(BaseModel):
+    """A part of a box file: no unknown fields, never changed after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Vllm(Section):
+    """How `engine: vllm` is installed and started. A field that is left out keeps vLLM's own default."""
+
+    build: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Which build to install. auto: cuda where the box has a GPU and a driver, else cpu."
+    )
+    version: Version | None = Field(
+        default=None, description="vLLM's version; left out: the one that the role `vllm` pins."
+    )
+    port: Port = Field(default=8000, description="Port on 127.0.0.1 of the box.")
+    served_model_name: Text | None = Field(default=None, description="Name under which clients ask for the model.")
+    max_model_len: Positive | None = Field(default=None, description="Longest prompt plus answer, in tokens.")
+    tensor_parallel_size: Positive | None = Field(default=None, description="GPUs that share every layer.")
+    pipeline_parallel_size: Positive | None = Field(
+        default=None, description="Groups of GPUs that take turns by layers; for cards without NVLink."
+    )
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Share of each GPU's memory that vLLM takes, 0 to 1."
+    )
+    quantization: Text | None = Field(
+        default=None, description="Quantization method, as in awq_marlin or fp8; left out: what the model's files say."
+    )
+    kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] | None = Field(
+        default=None, description="Data type of the KV cache; fp8 holds twice the tokens of bfloat16."
+    )
+    enforce_eager: bool | None = Field(
+        default=None, description="true: no compilation and no CUDA graphs. Starts sooner, answers slower."
+    )
+    attention_backend: ConstantName | None = Field(
+        default=None, description="Attention kernels, as in FLASH_ATTN or FLASHINFER; left out: vLLM chooses."
+    )
+    cpu_kvcache_space: Positive | None = Field(
+        default=None, description="Memory for the KV cache of the CPU build, in GiB. Has no meaning for cuda."
+    )
+    max_num_seqs: Positive | None = Field(
+        default=None, description="Requests that are computed at the same time, at most."
+    )
+    api_key: SecretName | None = Field(
+        default=None,
+        description="Name of the environment variable of this machine that holds the key clients must show.",
+    )
+    extra_args: tuple[Word, ...] = Field(
+        default=(), description="Further options of `vllm serve`, one list item per word."
+    )
+    env: dict[VariableName, Word] = Field(default={}, description="Environment variables of the server. No secrets.")
+
+
+class Ktransformers(Section):
+    """How `engine: ktransformers` is built and started. A field that is left out keeps the recipe's default."""
+
+    recipe: Literal["classic", "current"] = Field(
+        default="classic",
+        description="classic: KTransformers up to 0.3.2 with GGUF experts. current: kt-kernel together with SGLang.",
+    )
+    version: Version | None = Field(default=None, description="Version or tag; left out: the one that the recipe pins.")
+    port: Port = Field(default=10002, description="Port on 127.0.0.1 of the box.")
+    model_path: Text | None = Field(
+        default=None,
+        description="Where config and tokenizer come from: owner/name on the model's hub, or a path on the box.",
+    )
+    model_name: Text | None = Field(default=None, description="Name under which clients ask for the model.")
+    optimize_config_path: Text | None = Field(
+        default=None, description="Rules file that says what runs on which device; left out: the model's default."
+    )
+    cpu_infer: Positive | None = Field(
+        default=None, description="CPU threads that compute experts; about the physical cores that the box may use."
+    )
+    cache_lens: Positive | None = Field(default=None, description="Size of the KV cache, in tokens.")
+    max_new_tokens: Positive | None = Field(default=None, description="Longest answer, in tokens.")
+    max_batch_size: Positive | None = Field(
+        default=None, description="Requests that are computed at the same time, at most (backend_type balance_serve)."
+    )
+    chunk_size: Positive | None = Field(default=None, description="Tokens of a prompt that are computed in one go.")
+    backend_type: Literal["ktransformers", "balance_serve"] | None = Field(
+        default=None, description="balance_serve serves several requests at once; ktransformers one after the other."
+    )
+    use_cuda_graph: bool | None = Field(default=None, description="false: no CUDA graphs.")
+    use_numa: bool | None = Field(
+        default=None, description="true: a copy of the experts for each CPU socket, which doubles the memory needed."
+    )
+    force_think: bool | None = Field(
+        default=None, description="true: every answer begins with <think>, for DeepSeek-R1."
+    )
+    api_key: SecretName | None = Field(
+        default=None,
+        description="Name of the environment variable of this machine that holds the key clients must show.",
+    )
+    extra_args: tuple[Word, ...] = Field(
+        default=(), description="Further options of the server, one list item per word."
+    )
+    env: dict[VariableName, Word] = Field(default={}, description="Environment variables of the server. No secrets.")
+
+
+class Ollama(Section):
+    """How `engine: ollama` is started, and what it serves."""
+
+    models: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        description="Models to pull, with their tags, as in deepseek-r1:8b.", examples=[["deepseek-r1:8b"]]
+    )
+    version: Version | None = Field(
+        default=None, description="Ollama's version; left out: the one that the role `ollama` pins."
+    )
+    port: Port = Field(default=11434, description="Port on 127.0.0.1 of the box.")
+    env: dict[VariableName, Word] = Field(default={}, description="Environment variables of the server. No secrets.")

@@ -1,0 +1,55 @@
+"""What box files can ask for and this version cannot bring about yet. A feature that arrives takes its line away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpubox.boxfile.models import ModelSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpubox.boxfile.models import BoxFile
+
+
+@dataclass(frozen=True, slots=True)
+class NotYetItem:
+    """A field whose value cannot be brought about: `what` it asks for, and the `hint` that works today."""
+
+    field: str
+    what: str
+    hint: str
+
+
+_RENT = 'rent a box on the provider\'s web page, then: gpubox add NAME "ssh -p PORT root@HOST"'
+_VLLM = "use `engine: vllm`"
+_LOCAL_MODEL = "use `model: small-gpt`, or put the model on the box and use `source: path`"
+
+_LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
+    ("provider", lambda box: _one_of(box.provider, "autodl", "compshare", "ec2"), _RENT),
+    ("count", lambda box: f"{box.count} boxes" if box.count > 1 else None, "write one box file for each box"),
+    ("engine", lambda box: _one_of(box.engine, "ktransformers", "ollama"), _VLLM),
+    ("model.source", lambda box: _one_of(_source(box), "modelscope", "huggingface"), _LOCAL_MODEL),
+    ("web_ui", lambda box: "a web UI" if box.web_ui_settings else None, "talk to the model with `gpubox chat`"),
+    ("finetune", lambda box: f"the recipe {box.finetune.recipe}" if box.finetune else None, "remove `finetune`"),
+    (
+        "guard",
+        lambda box: "power-off by the box itself" if box.guard else None,
+        "remove `guard`, and end with `gpubox down`",
+    ),
+)
+
+
+def not_yet(box: BoxFile) -> list[NotYetItem]:
+    """Every field of `box` that this version cannot bring about."""
+    found = ((field, asks(box), hint) for field, asks, hint in _LATER)
+    return [NotYetItem(field, what, hint) for field, what, hint in found if what]
+
+
+def _one_of(value: str | None, *later: str) -> str | None:
+    return f"`{value}`" if value in later else None
+
+
+def _source(box: BoxFile) -> str | None:
+    return box.model.source if isinstance(box.model, ModelSource) else None

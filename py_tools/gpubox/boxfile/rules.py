@@ -1,0 +1,195 @@
+"""What must hold between the fields of a box file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gpubox.boxfile.models import ENGINES, SMALL_GPT, ModelSource
+from gpubox.words import is_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpubox.boxfile.mistakes import Path
+    from gpubox.boxfile.models import BoxFile
+
+# Options that gpubox sets itself, and why, or by which field. A key among the options would be seen by everybody who
+# may list processes, and another address would open the box to the network.
+_OWN_OPTIONS = {
+    "--host": "services listen on 127.0.0.1 only, and `gpubox tunnel` brings them here",
+    "--port": "use the field `port`",
+    "--api-key": "use the field `api_key`",
+    "--api_key": "use the field `api_key`",
+    "--model": "use the field `model`",
+    "--model_path": "use the field `model_path`",
+    "--model_name": "use the field `model_name`",
+    "--served-model-name": "use the field `served_model_name`",
+    "--cpu_infer": "use the field `cpu_infer`",
+    "--cache_lens": "use the field `cache_lens`",
+    "--max_new_tokens": "use the field `max_new_tokens`",
+    "--max-model-len": "use the field `max_model_len`",
+    "--tensor-parallel-size": "use the field `tensor_parallel_size`",
+    "-tp": "use the field `tensor_parallel_size`",
+    "--pipeline-parallel-size": "use the field `pipeline_parallel_size`",
+    "--gpu-memory-utilization": "use the field `gpu_memory_utilization`",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A broken rule: the field to show it at, the sentence, and the other fields that it was concluded from."""
+
+    path: Path
+    message: str
+    reads: tuple[str, ...] = ()
+
+
+def check(box: BoxFile) -> list[Problem]:
+    """Every rule that `box` breaks."""
+    return [problem for rule in _RULES for problem in rule(box)]
+
+
+def _engine_sections(box: BoxFile) -> Iterator[Problem]:
+    for name in ENGINES:
+        if getattr(box, name) is not None and box.engine != name:
+            chosen = f"the box file has `engine: {box.engine}`" if box.engine else "the box file has no `engine`"
+            yield Problem((name,), f"this section is for `engine: {name}`, but {chosen}", ("engine",))
+    if box.small_gpt is not None and box.model != SMALL_GPT:
+        yield Problem(("small_gpt",), f"this section is for `model: {SMALL_GPT}`", ("model",))
+
+
+def _model(box: BoxFile) -> Iterator[Problem]:
+    if box.engine == "ollama" and box.ollama is None:
+        yield Problem(("engine",), "`engine: ollama` needs `ollama.models`, as in [deepseek-r1:8b]", ("ollama",))
+    if box.engine in ("vllm", "ktransformers") and box.model is None:
+        yield Problem(("engine",), f"`engine: {box.engine}` needs a `model`", ("model",))
+    if box.engine == "ollama" and box.model is not None:
+        yield Problem(("model",), "`engine: ollama` takes its models from `ollama.models`", ("engine",))
+    if box.engine == "ktransformers" and box.model == SMALL_GPT:
+        yield Problem(("model",), f"`{SMALL_GPT}` is served by `engine: vllm` only", ("engine",))
+    if not isinstance(box.model, ModelSource):
+        return
+    model, on_hub = box.model, box.model.source != "path"
+    if on_hub and model.id is None:
+        yield Problem(("model",), f"`source: {model.source}` needs `id`", ("model.source", "model.id"))
+    if not on_hub and model.path is None:
+        yield Problem(("model",), "`source: path` needs `path`", ("model.source", "model.path"))
+    if on_hub and model.path is not None:
+        yield Problem(("model", "path"), f"is for `source: path`, not for {model.source}", ("model.source",))
+    if not on_hub:
+        for name in ("id", "revision", "include", "quant"):
+            if getattr(model, name):
+                yield Problem(("model", name), "is for a hub, not for `source: path`", ("model.source",))
+
+
+def _gpus(box: BoxFile) -> Iterator[Problem]:
+    vllm = box.vllm
+    if box.provider == "local" and box.gpu is not None:
+        yield Problem(("gpu",), "`provider: local` uses no GPU; remove `gpu`, or attach the machine", ("provider",))
+    if box.provider == "local" and vllm is not None and vllm.build == "cuda":
+        yield Problem(("vllm", "build"), "`provider: local` uses no GPU; allowed: auto, cpu", ("provider",))
+    if vllm is not None and vllm.build == "cuda" and vllm.cpu_kvcache_space is not None:
+        yield Problem(("vllm", "cpu_kvcache_space"), "is for the CPU build, not for `build: cuda`", ("vllm.build",))
+    if vllm is None or box.gpu is None or vllm.build == "cpu":
+        return
+    tensor, pipeline = vllm.tensor_parallel_size or 1, vllm.pipeline_parallel_size or 1
+    if tensor * pipeline > box.gpu.count:
+        name = "tensor_parallel_size" if tensor > 1 else "pipeline_parallel_size"
+        product = f"tensor_parallel_size {tensor} x pipeline_parallel_size {pipeline} needs {tensor * pipeline} GPUs"
+        reads = ("gpu", "vllm.tensor_parallel_size", "vllm.pipeline_parallel_size", "vllm.build")
+        yield Problem(("vllm", name), f"{product}, but `gpu.count` is {box.gpu.count}", reads)
+
+
+def _count(box: BoxFile) -> Iterator[Problem]:
+    if box.provider == "attach" and box.count > 1:
+        message = "`provider: attach` is one box that was added by its login; write one box file for each"
+        yield Problem(("count",), message, ("provider",))
+
+
+def _box_ports(box: BoxFile) -> Iterator[Problem]:
+    """Services listen on 127.0.0.1 of the box, so a port is one service's."""
+    ui = box.web_ui_settings
+    if ui and ui.on == "box" and ui.port == box.engine_port:
+        message = f"port {ui.port} is the engine's already; give the web UI another `port`"
+        yield Problem(("web_ui", "port"), message, ("engine", f"{box.engine}", "web_ui"))
+
+
+def _laptop_ports(box: BoxFile) -> Iterator[Problem]:
+    taken = {}
+    if box.engine_port is not None:
+        taken[box.engine_port] = f"the tunnel of {box.engine}"
+    if ui := box.web_ui_settings:
+        taken.setdefault(ui.port, "the web UI")
+    for index, tunnel in enumerate(box.tunnels):
+        port = tunnel.local or tunnel.remote
+        name = "local" if tunnel.local else "remote"
+        if port in taken:
+            message = f"port {port} of this machine is for {taken[port]} already; give another `local`"
+            yield Problem(("tunnels", index, name), message, ("engine", f"{box.engine}", "web_ui", "tunnels"))
+        taken.setdefault(port, f"tunnels[{index}]")
+
+
+def _python_env(box: BoxFile) -> Iterator[Problem]:
+    env = box.python_env
+    if env.no_index and not env.find_links:
+        yield Problem(
+            ("python_env", "no_index"), "needs `find_links`, where the wheels lie", ("python_env.find_links",)
+        )
+    for name in ("index_url", "extra_index_urls"):
+        if env.no_index and getattr(env, name):
+            yield Problem(("python_env", name), "has no meaning with `no_index: true`", ("python_env.no_index",))
+    urls: list[tuple[Path, str]] = [(("python_env", "index_url"), env.index_url)] if env.index_url else []
+    for name in ("extra_index_urls", "find_links"):
+        urls += [(("python_env", name, index), url) for index, url in enumerate(getattr(env, name))]
+    for path, url in urls:
+        if "@" in (urlsplit(url).netloc if "://" in url else ""):
+            yield Problem(path, "has a login in it; box files hold no secrets, put it into ~/.netrc of the box")
+
+
+def _secrets(box: BoxFile) -> Iterator[Problem]:
+    for engine in ENGINES:
+        section = getattr(box, engine)
+        for name in section.env if section else {}:
+            if is_secret_name(name):
+                yield Problem((engine, "env", name), "looks like a secret; box files hold none, use `api_key`")
+
+
+def _own_options(box: BoxFile) -> Iterator[Problem]:
+    for engine in ENGINES:
+        for index, word in enumerate(getattr(getattr(box, engine), "extra_args", ())):
+            option = word.split("=", 1)[0]
+            if option in _OWN_OPTIONS:
+                message = f"`{option}` is set by gpubox: {_OWN_OPTIONS[option]}"
+                yield Problem((engine, "extra_args", index), message)
+
+
+def _ktransformers(box: BoxFile) -> Iterator[Problem]:
+    kt = box.ktransformers
+    if kt and kt.cache_lens and kt.max_new_tokens and kt.cache_lens <= kt.max_new_tokens * (kt.max_batch_size or 1):
+        least = kt.max_new_tokens * (kt.max_batch_size or 1)
+        message = f"given {kt.cache_lens}; must be above max_new_tokens x max_batch_size, {least}"
+        yield Problem(("ktransformers", "cache_lens"), message, ("ktransformers",))
+
+
+def _keep(box: BoxFile) -> Iterator[Problem]:
+    for index, glob in enumerate(box.keep):
+        if glob.startswith(("/", "~")) or ".." in glob.split("/"):
+            message = f'given "{glob}"; wanted a glob below <data_dir>/gpubox, as in results/**'
+            yield Problem(("keep", index), message)
+
+
+_RULES = (
+    _engine_sections,
+    _model,
+    _gpus,
+    _count,
+    _box_ports,
+    _laptop_ports,
+    _python_env,
+    _secrets,
+    _own_options,
+    _ktransformers,
+    _keep,
+)
