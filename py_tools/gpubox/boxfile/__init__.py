@@ -20,7 +20,7 @@ from gpubox.boxfile.models import (
     WebUi,
 )
 from gpubox.boxfile.schema import json_schema
-from gpubox.boxfile.starters import template_names, write_starter
+from gpubox.boxfile.starters import starter_text, template_names, write_starter
 
 __all__ = [
     "BoxFile",
@@ -40,6 +40,7 @@ __all__ = [
     "json_schema",
     "load",
     "not_yet",
+    "starter_text",
     "template_names",
     "write_starter",
 ]

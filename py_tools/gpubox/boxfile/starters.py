@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 from gpubox import paths
@@ -28,7 +29,7 @@ def write_starter(name: str, template: str, directory: Path) -> Path:
     `Failed` when it cannot be written.
     """
     check_name(name)
-    text = _template(template)
+    text = starter_text(name, template)
     path = directory / f"{name}.yml"
     if path.exists():
         raise Refused(
@@ -46,6 +47,11 @@ def write_starter(name: str, template: str, directory: Path) -> Path:
             f"cannot write `{error.filename}`: {error.strerror}", hint="choose a directory of yours"
         ) from error
     return path
+
+
+def starter_text(name: str, template: str) -> str:
+    """The starter file of the box `name`: its comments call the box by its name. Raises `UnknownTemplate`."""
+    return re.sub(r"\bNAME\b", name, _template(template))
 
 
 def schema_text() -> str:

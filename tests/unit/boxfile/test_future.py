@@ -14,7 +14,11 @@ TODAY = {"provider": "attach", "engine": "vllm", "model": "small-gpt"}
     ("fields", "expected"),
     [
         ({}, {}),
-        ({"provider": "local", "tunnels": [{"remote": 6006}], "keep": ["results/**"]}, {}),
+        ({"provider": "local"}, {}),
+        (
+            {"tunnels": [{"remote": 6006}], "keep": ["results/**"]},
+            {"tunnels": "further tunnels", "keep": "further files to bring home"},
+        ),
         ({"model": {"source": "path", "path": "/root/autodl-tmp/model"}}, {}),
         ({"web_ui": False}, {}),
         ({"provider": "autodl"}, {"provider": "`autodl`"}),

@@ -81,7 +81,7 @@ def test_words_are_read_as_in_yaml_1_2(box_file: Path) -> None:
 def test_a_box_file_is_never_changed_after_reading() -> None:
     box = BoxFile(provider="attach")
     with pytest.raises(ValidationError, match="frozen"):
-        box.count = 2  # type: ignore[misc]
+        box.count = 2
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_fine(box_file: Path) -> None:

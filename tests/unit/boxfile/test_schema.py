@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from gpubox.boxfile import json_schema, template_names, tree
 from gpubox.boxfile.reference import fields_markdown

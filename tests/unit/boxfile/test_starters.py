@@ -23,6 +23,8 @@ def test_a_starter_is_a_right_box_file_that_editors_can_check(template: str, tmp
     path = write_starter("my-box", template, tmp_path / "boxes")
     assert path == tmp_path / "boxes" / "my-box.yml"
     assert load(path)
+    assert "NAME" not in path.read_text(encoding="utf-8")
+    assert "gpubox up my-box" in path.read_text(encoding="utf-8")
     first, *_ = path.read_text(encoding="utf-8").splitlines()
     named = first.removeprefix("# yaml-language-server: $schema=")
     assert named != first
