@@ -1,0 +1,9 @@
+"""Can this box become what its box file says? A pure decision from facts to findings."""
+
+from __future__ import annotations
+
+from gpubox.preflight.case import data_dir, root, vllm_build
+from gpubox.preflight.findings import Finding, Findings, Level
+from gpubox.preflight.plan import plan
+
+__all__ = ["Finding", "Findings", "Level", "data_dir", "plan", "root", "vllm_build"]
