@@ -1,0 +1,1 @@
+"""Tests on real boxes, and `testbox`, which makes them."""

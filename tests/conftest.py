@@ -1,0 +1,75 @@
+"""Fixtures for all tests: own gpubox directories, test boxes, and no network for unit tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import pytest
+
+from box.testbox import BoxFactory, NoBoxes
+from box.testbox.isolation import isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from box.testbox import TestBox
+    from box.testbox.options import Wishes
+
+_HERE = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs a box, and keeps unit tests from reaching anything but this machine."""
+    for item in items:
+        if {"box", "boxes"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.box)
+        if item.path.is_relative_to(_HERE / "unit"):
+            item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "::1", "localhost"]))
+
+
+@pytest.fixture(autouse=True)
+def gpubox_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty `$GPUBOX_HOME` (and `$GPUBOX_CACHE` beside it), so that no test sees or changes a person's boxes."""
+    home = tmp_path / "gpubox-home"
+    monkeypatch.setenv("GPUBOX_HOME", str(home))
+    monkeypatch.setenv("GPUBOX_CACHE", str(tmp_path / "gpubox-cache"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.delenv("SSH_ASKPASS", raising=False)
+    return home
+
+
+@pytest.fixture
+def boxes() -> Iterator[BoxFactory]:
+    """Makes test boxes: `boxes(data_size=64 << 20)`. Skips where none can be made; `GPUBOX_REQUIRE_BOXES=1`: fails."""
+    try:
+        isolation()
+    except NoBoxes as reason:
+        no_boxes(reason)
+    with _Factory() as factory:
+        yield factory
+
+
+@pytest.fixture
+def box(boxes: BoxFactory) -> TestBox:
+    """One test box with a data disk of 512 MiB."""
+    return boxes(data_size=512 << 20)
+
+
+def no_boxes(reason: NoBoxes) -> None:
+    """Skips the test, or fails it where boxes are required."""
+    if os.environ.get("GPUBOX_REQUIRE_BOXES"):
+        pytest.fail(f"test boxes are required here (GPUBOX_REQUIRE_BOXES): {reason}", pytrace=False)
+    pytest.skip(str(reason))
+
+
+class _Factory(BoxFactory):
+    """Also turns a base that cannot be made (no mirror, no mmdebstrap) into a skip."""
+
+    def __call__(self, **wishes: Unpack[Wishes]) -> TestBox:
+        try:
+            return super().__call__(**wishes)
+        except NoBoxes as reason:
+            no_boxes(reason)
+            raise
