@@ -26,7 +26,9 @@ docs: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	@$(BIN)/pip install --quiet -c constraints.txt --group bench
-	@$(BIN)/python benchmarks/run.py
+	@# pyinfra wants an older paramiko than gpubox: an environment of its own.
+	@test -x $(VENV)/pyinfra/bin/pyinfra || { $(PYTHON) -m venv $(VENV)/pyinfra && $(VENV)/pyinfra/bin/pip install --quiet pyinfra==3.10.0; }
+	@$(BIN)/python -m benchmarks.run --write
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The project's own speed: each module measures one thing, side by side with others, in one run."""

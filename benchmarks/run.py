@@ -1,0 +1,34 @@
+"""Runs all measurements and prints the report; with `--write` it becomes docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import help_cpu, nothing_to_do, whole_converge
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+
+
+def main() -> None:
+    """Print, and write when asked."""
+    head = (
+        "# Performance\n\n"
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, {platform.system()} "
+        f"{platform.machine()}, Python {platform.python_version()}; boxes and clients share the cores. Compare only "
+        "figures of one table: each was measured side by side in one run.\n"
+    )
+    parts = [head]
+    for measurement in (help_cpu.main, nothing_to_do.main, whole_converge.main):
+        parts.append(measurement())
+        print(parts[-1], flush=True)
+    if "--write" in sys.argv[1:]:
+        PAGE.write_text("\n".join(parts))
+        print(f"wrote {PAGE}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
