@@ -1,11 +1,15 @@
 #!/bin/sh
-# bootstrap.sh [--check] ROOT: make ROOT a box's gpubox root: controller environment, boxctl, keeper, supervisord.
+# bootstrap.sh [--check] [--boot-hook=yes|no] ROOT, or bootstrap.sh --unhook ROOT
+# Make ROOT a box's gpubox root: controller environment, boxctl, keeper, supervisord. What is there already stays.
 #
-# What is there already stays. Words go to stderr; stdout ends in one JSON object: {"root","python","changed"}, or
-# {"error","hint"}. --check changes nothing and tells in "changed" whether anything would be.
+# Words go to stderr; stdout ends in one JSON object: {"root","python","changed"}, or {"error","hint"}.
+# --check changes nothing and tells in "changed" whether anything would be.
+# --boot-hook=yes (as root) has the box start everything when it boots; =no undoes that. Without it the hook stays as it is.
+# --unhook undoes it and does nothing else.
 # Exit codes: 0 done, 1 failed, 2 usage, 3 no usable Python, 4 the package index cannot be reached.
 # Environment: GPUBOX_PYTHON (the Python to use), GPUBOX_INDEX_URL, GPUBOX_EXTRA_INDEX_URLS, GPUBOX_FIND_LINKS (blanks
-# between), GPUBOX_NO_INDEX=1; without these the box's own pip configuration counts.
+# between), GPUBOX_NO_INDEX=1; without these four the box's own pip configuration counts. GPUBOX_SYSTEM: directory that
+# stands for / where the hook goes, when an image is made.
 set -eu
 umask 022
 
@@ -184,24 +188,79 @@ put() {
 put_files() {
     $check || mkdir -p "$root/bin" "$root/lib/boxctl" "$root/supervisor"
     $check || chmod 700 "$root/supervisor"
+    # With these here anyone can run it again, and the role finds that nothing is to be copied.
+    for file in requirements.txt index_env.py; do put "$here/$file" "$root/lib/$file" 644; done
+    for file in bootstrap.sh keeper.sh autostart.sh boxctl.sh; do put "$here/$file" "$root/lib/$file" 755; done
     for file in "$here"/boxctl/*.py; do put "$file" "$root/lib/boxctl/${file##*/}" 644; done
     put "$here/keeper.sh" "$root/supervisor/keeper.sh" 755
     put "$here/autostart.sh" "$root/supervisor/autostart.sh" 755
     put "$here/boxctl.sh" "$root/bin/boxctl" 755
 }
 
-check=false
-if [ "${1:-}" = --check ]; then check=true && shift; fi
-if [ $# -ne 1 ]; then say "usage: bootstrap.sh [--check] ROOT" && exit 2; fi
+# text CONTENT PLACE MODE: the same for a text that is no file yet.
+text() {
+    if [ -f "$2" ] && [ "$(cat "$2")" = "$1" ]; then return 0; fi
+    changed=true
+    $check && return 0
+    mkdir -p "${2%/*}"
+    printf '%s\n' "$1" >"$2.new" && chmod "$3" "$2.new" && mv "$2.new" "$2"
+}
+
+# PID 1 of an AutoDL box sources /etc/profile when it boots; its customer.cmd.sh runs /etc/autodl.sh.
+put_hook() {
+    profile=${GPUBOX_SYSTEM:-}/etc/profile.d/gpubox.sh
+    autodl=${GPUBOX_SYSTEM:-}/etc/autodl.sh
+    line="sh '$root/supervisor/autostart.sh' '$root' >/dev/null 2>&1 </dev/null || :"
+    if [ "$hook" = yes ]; then
+        text "# Made by gpubox: starts what it keeps running on this box, unless it runs already.
+if [ -r '$root/supervisor/autostart.sh' ]; then
+    $line
+fi" "$profile" 644
+        if [ -f "${GPUBOX_SYSTEM:-}/init/bin/customer.cmd.sh" ] && ! grep -qxF "$line" "$autodl" 2>/dev/null; then
+            before=$(cat "$autodl" 2>/dev/null || echo '#!/bin/bash')
+            text "$before
+$line" "$autodl" 755
+        fi
+    else
+        if [ -f "$profile" ] && grep -qF "'$root/" "$profile"; then
+            changed=true
+            $check || rm -f "$profile"
+        fi
+        if grep -qxF "$line" "$autodl" 2>/dev/null; then text "$(grep -vxF "$line" "$autodl")" "$autodl" 755; fi
+    fi
+}
+
+check=false unhook=false hook=''
+while [ $# -gt 1 ]; do
+    case $1 in
+    --check) check=true ;;
+    --unhook) unhook=true hook=no ;;
+    --boot-hook=yes | --boot-hook=no) hook=${1#*=} ;;
+    *) break ;;
+    esac
+    shift
+done
+if [ $# -ne 1 ]; then say "usage: bootstrap.sh [--check] [--boot-hook=yes|no] ROOT" && exit 2; fi
 case $1 in
 /*) root=${1%/} ;;
 *) fail 2 "\`$1\` is no absolute path" "give the root as in /root/autodl-tmp/gpubox" ;;
 esac
 controller=$root/controller
+# Only root can change what a box does when it boots; for anybody else `gpubox start` starts everything.
+if [ -n "$hook" ] && [ "$(id -u)" -ne 0 ]; then hook=''; fi
+# Nor is the boot of the machine that of a box which has a scratch HOME on it.
+case ${HOME:-} in '' | / | ~root) ;; *) hook='' ;; esac
+
+if $unhook; then
+    [ -z "$hook" ] || put_hook
+    printf '{"root": "%s", "changed": %s}\n' "$(quoted "$root")" $changed
+    exit 0
+fi
 
 if $check; then
     controller_is_right || changed=true
     put_files
+    [ -z "$hook" ] || put_hook
     "$root/bin/boxctl" boot --check 2>/dev/null | grep -q '"changed": false' || changed=true
     printf '{"root": "%s", "python": "%s", "changed": %s}\n' "$(quoted "$root")" "$(quoted "$controller/bin/python")" $changed
     exit 0
@@ -220,6 +279,7 @@ fi
 
 controller_is_right || { make_controller && changed=true; }
 put_files
+[ -z "$hook" ] || put_hook
 answer=$("$root/bin/boxctl" boot) || { printf '%s\n' "$answer" && exit 1; }
 case $answer in *'"changed": true'*) changed=true ;; esac
 printf '{"root": "%s", "python": "%s", "changed": %s}\n' "$(quoted "$root")" "$(quoted "$controller/bin/python")" $changed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxctl import files, processes
@@ -107,8 +108,9 @@ def environment(root: str) -> dict[str, str]:
     # A login without a shell profile has a PATH without sbin, or none.
     path = ":".join(dict.fromkeys([*kept.get("PATH", "").split(":"), *_SYSTEM_PATH.split(":")]))
     # uv does not read the system's CA store by itself.
-    found = {} if "SSL_CERT_FILE" in kept or not os.path.exists(_CERTIFICATES) else {"SSL_CERT_FILE": _CERTIFICATES}  # noqa: PTH110
-    return {"LANG": "C.UTF-8", **kept, **found, "PATH": path.strip(":"), "GPUBOX_ROOT": root}
+    found = {} if "SSL_CERT_FILE" in kept or not Path(_CERTIFICATES).exists() else {"SSL_CERT_FILE": _CERTIFICATES}
+    home = {"HOME": str(Path("~").expanduser()), "LANG": "C.UTF-8"}  # PID 1 may have neither
+    return {**home, **kept, **found, "PATH": path.strip(":"), "GPUBOX_ROOT": root}
 
 
 def _start_keeper(layout: Layout) -> None:
