@@ -1,4 +1,4 @@
-"""`up` on a box that is as it should be, against the same playbook over SSH, with mitogen, and pyinfra's same checks."""
+"""`up` on a box that is as it should be, against the same playbook over SSH, with mitogen, and pyinfra."""
 
 from __future__ import annotations
 

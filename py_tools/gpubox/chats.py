@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from gpubox import chat, tunnels
+from gpubox.places import box_of
 from gpubox.status import status
 
 if TYPE_CHECKING:
@@ -33,13 +35,14 @@ class Chat:
 
     def __enter__(self) -> Chat:
         answer = status(self._name)
-        self._tunnel = tunnels.open_for(self._name, detach=False, say=lambda _: None, answer=answer)
-        self._url = tunnels.engine_url(self._tunnel, answer)
-        self._model = self._model or chat.models(self._url)[0]
+        tunnel = tunnels.open_for(self._name, detach=False, say=lambda _: None, answer=answer)
+        self._url = tunnels.engine_url(tunnel, answer)
+        self._options["api_key"] = _api_key(self._name)
+        self._model = self._model or chat.models(self._url, api_key=self._options["api_key"])[0]
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tunnel.close()
+        """The tunnel ends with this process, unless it was there before."""
 
     def stream(self, question: str, say: Callable[[str], None]) -> None:
         """Ask once; the answer comes piece by piece."""
@@ -57,3 +60,10 @@ class Chat:
     def _messages(self, question: str) -> list[dict[str, str]]:
         system = [{"role": "system", "content": self._system}] if self._system else []
         return [*system, {"role": "user", "content": question}]
+
+
+def _api_key(name: str) -> str | None:
+    """The engine's API key, from the environment variable that the box file names."""
+    box = box_of(name)
+    variable = box.vllm.api_key if box is not None and box.vllm is not None else None
+    return os.environ.get(variable) if variable else None

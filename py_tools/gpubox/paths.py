@@ -11,7 +11,9 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_dir() -> Path:
-    """Directory of the ledger, keys and known hosts, 0700: `$GPUBOX_HOME`, else `$XDG_DATA_HOME/gpubox`, made if missing.
+    """Directory of the ledger, keys and known hosts, 0700, made if missing.
+
+    `$GPUBOX_HOME`, else `$XDG_DATA_HOME/gpubox`, else `~/.local/share/gpubox`.
 
     Raises `Failed` when it cannot be made or written, naming the variable to set.
     """
@@ -24,12 +26,12 @@ def cache_dir() -> Path:
 
 
 def box_dir(name: str) -> Path:
-    """Directory of what belongs to one box on this machine (known_hosts, ssh_config, tunnels), 0700, made if missing."""
+    """Directory of one box's things on this machine (known_hosts, ssh_config, tunnels), 0700, made if missing."""
     return _private(data_dir() / "boxes" / name, "GPUBOX_HOME")
 
 
 def content() -> Path:
-    """Directory with `playbooks/`, `roles/`, `templates/`, `inventories/`: the checkout, else the installed wheel's copy."""
+    """Directory with `playbooks/`, `roles/`, `templates/`, `inventories/`: the checkout, else the wheel's copy."""
     checkout = _PACKAGE.parent.parent
     if (checkout / "playbooks").is_dir() and (checkout / "roles").is_dir():
         return checkout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from gpubox.boxfile import BoxFile, load
 from gpubox.errors import UnknownBox
 from gpubox.ledger import Ledger
 
@@ -31,3 +32,10 @@ def find_box_file(name: str, given: Path | None = None) -> Path:
         where=str(Path("boxes").absolute()),
         hint=f"gpubox init {name} --template 4090-vllm",
     )
+
+
+def box_of(name: str) -> BoxFile | None:
+    """What the box file of a known box says; None when it has none, or none any more."""
+    with Ledger() as ledger:
+        path = ledger.get(name).box_file
+    return load(path) if path is not None and path.exists() else None

@@ -103,8 +103,8 @@ def _stop_services(record: BoxRecord) -> str:
     try:
         with Host(Login.of(record)) as host:
             Boxctl(host, record.root).call("shutdown", timeout=180)
-    except GpuboxError as error:
+    except GpuboxError:
         if record.state == "stopped":
             return "stopped before"
-        raise error
+        raise
     return "all ended"

@@ -13,11 +13,11 @@ from gpubox.remote.tunnel import list_tunnels
 
 
 def status(name: str) -> dict[str, Any]:
-    """`{"name","provider","endpoint","services","jobs","converge","digest","tunnels"}` of one box, in one round trip."""
+    """What runs on one box, in one round trip, with the tunnels to it; the shape is in `gpubox status --help`."""
     record = converged(name)
     with Host(Login.of(record)) as host:
         answer = Boxctl(host, record.root or "").call("status", retry=True)
-    tunnels = [tunnel.as_dict() for tunnel in list_tunnels() if tunnel.name == name]
+    tunnels = [tunnel.as_dict() for tunnel in list_tunnels(name)]
     return {
         "name": name,
         "provider": record.provider,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import Failed
+from gpubox.places import box_of
 from gpubox.remote.login import Login
 from gpubox.remote.tunnel import Forward, OpenTunnel, open_tunnels
 from gpubox.status import converged, engine, status
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def open_for(
     name: str, *, detach: bool, say: Callable[[str], None], answer: dict[str, Any] | None = None
 ) -> OpenTunnel:
-    """Open a tunnel to every service port of the box; `say` hears where each one is.
+    """Open a tunnel to every service port of the box and to `tunnels` of its box file; `say` hears where each one is.
 
     Raises `Failed` when no service of the box has a port, and what the link raises.
     """
@@ -26,6 +27,10 @@ def open_for(
         for item in answer["services"]
         if item.get("port")
     ]
+    box = box_of(name)
+    for extra in box.tunnels if box is not None else ():
+        local_port = extra.local or extra.remote
+        forwards.append(Forward(local_port=local_port, remote_port=extra.remote, label=f"port {extra.remote}"))
     if not forwards:
         raise Failed("no service of this box has a port", where=name, hint=f"gpubox up {name}")
     tunnel = open_tunnels(Login.of(converged(name)), forwards, detach=detach)

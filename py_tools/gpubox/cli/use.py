@@ -5,14 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gpubox.cli.show import board, emit_json, emit_table, json_option
-
-if TYPE_CHECKING:
-    from gpubox.remote.tunnel import OpenTunnel
 
 
 @click.command(name="tunnel")
@@ -30,7 +26,7 @@ def tunnel_command(name: str | None, detach: bool, list_them: bool, stop_them: b
     from gpubox.remote.tunnel import list_tunnels, stop_tunnels
 
     if list_them:
-        shown = [item.as_dict() for item in list_tunnels() if name in (None, item.name)]
+        shown = [item.as_dict() for item in list_tunnels(name)]
         if as_json:
             emit_json(shown)
         else:
@@ -43,7 +39,7 @@ def tunnel_command(name: str | None, detach: bool, list_them: bool, stop_them: b
         return
     if stop_them:
         stopped = stop_tunnels(name)
-        click.echo(f"closed: {', '.join(stopped) or 'none was open'}", err=True)
+        click.echo(f"closed: {', '.join(item.name for item in stopped) or 'none was open'}", err=True)
         return
     if name is None:
         raise click.UsageError("which box? `gpubox ls` lists them")
@@ -54,7 +50,7 @@ def tunnel_command(name: str | None, detach: bool, list_them: bool, stop_them: b
         click.echo(f"open in the background; `gpubox tunnel {name} --stop` closes it", err=True)
         return
     click.echo("Ctrl-C closes it", err=True)
-    _until_interrupted(tunnel)
+    _until_interrupted()
 
 
 @click.command(name="chat")
@@ -153,10 +149,8 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _until_interrupted(tunnel: OpenTunnel) -> None:
+def _until_interrupted() -> None:
     try:
         signal.pause()
     except KeyboardInterrupt:
         click.echo("closing", err=True)
-    finally:
-        tunnel.close()
