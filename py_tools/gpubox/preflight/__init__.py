@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from gpubox.preflight.case import data_dir, root, vllm_build
+from gpubox.preflight.case import data_dir, root, vllm_build, wanted_ports
 from gpubox.preflight.findings import Finding, Findings, Level
 from gpubox.preflight.plan import plan
+from gpubox.preflight.system import controller_python
 
-__all__ = ["Finding", "Findings", "Level", "data_dir", "plan", "root", "vllm_build"]
+__all__ = [
+    "Finding",
+    "Findings",
+    "Level",
+    "controller_python",
+    "data_dir",
+    "plan",
+    "root",
+    "vllm_build",
+    "wanted_ports",
+]

@@ -42,6 +42,15 @@ def vllm_build(facts: Facts, box: BoxFile | None) -> Literal["cpu", "cuda"] | No
     return "cuda" if box.gpu is not None or facts.gpus else "cpu"
 
 
+def wanted_ports(box: BoxFile | None) -> dict[str, int]:
+    """Ports that services will take on 127.0.0.1 of the box, by the field of the box file that says so."""
+    if box is None:
+        return {}
+    ui = box.web_ui_settings
+    ports = {f"{box.engine}.port": box.engine_port, "web_ui.port": ui.port if ui and ui.on == "box" else None}
+    return {field: port for field, port in ports.items() if port is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What every check looks at. Without a box file only what gpubox itself needs is checked."""

@@ -84,29 +84,33 @@ def driver(case: Case) -> Iterator[Finding]:
     """A driver new enough for the CUDA version of vLLM's wheels."""
     if case.build != "cuda" or not case.facts.gpus:
         return
-    version = needs.vllm_version(case)
+    version, newest = needs.vllm_version(case), needs.VLLM_PINNED["cuda13"]
     cuda = needs.vllm_cuda(version)
-    least = needs.DRIVER_FOR_CUDA[cuda]
-    have = needs.numbers(case.facts.gpu.driver)
+    least, have = needs.DRIVER_FOR_CUDA[cuda], needs.numbers(case.facts.gpu.driver)
+    new_host = f"rent a host with driver {needs.DRIVER_FOR_CUDA[13]} or newer (it belongs to the host, no image has it)"
     if not have:
         yield warning("driver", "the driver's version is unknown", "see what `nvidia-smi` prints on the box")
-    elif have[0] >= least:
-        yield ok("driver", f"driver {case.facts.gpu.driver} runs CUDA {cuda}, which vLLM {version} is built with")
-    elif cuda > 12 and have[0] >= needs.DRIVER_FOR_CUDA[12]:
+    elif have[0] < least:
+        older = (
+            f'`vllm.version: "{needs.VLLM_PINNED["cuda12"]}"` (CUDA 12), or '
+            if cuda > 12 and have[0] >= needs.DRIVER_FOR_CUDA[12]
+            else ""
+        )
         yield blocker(
             "driver",
             f"driver {case.facts.gpu.driver} is too old: vLLM {version} is built with CUDA {cuda}, "
             f"which needs driver {least} or newer",
-            f'`vllm.version: "{needs.VLLM_LAST_CUDA12}"` (CUDA 12, runs on this driver), '
-            f"or rent a host with driver {least} or newer (a driver belongs to the host, no image changes it)",
+            older + new_host,
+        )
+    elif case.box and case.box.vllm and case.box.vllm.version is None and version != newest:
+        yield warning(
+            "driver",
+            f"driver {case.facts.gpu.driver} is too old for CUDA 13 and so for vLLM {newest}; "
+            f"vLLM {version} (CUDA {cuda}) is installed instead",
+            f'to keep it so: `vllm.version: "{version}"`; for the newest: {new_host}',
         )
     else:
-        yield blocker(
-            "driver",
-            f"driver {case.facts.gpu.driver} is too old: vLLM {version} is built with CUDA {cuda}, "
-            f"which needs driver {least} or newer",
-            f"rent a host with driver {needs.DRIVER_FOR_CUDA[13]} or newer (525 is the least for any vLLM)",
-        )
+        yield ok("driver", f"driver {case.facts.gpu.driver} runs CUDA {cuda}, which vLLM {version} is built with")
 
 
 def capability(case: Case) -> Iterator[Finding]:
@@ -126,7 +130,7 @@ def capability(case: Case) -> Iterator[Finding]:
             yield blocker(
                 "compute-capability",
                 f"{card.name} (compute capability {card.compute_cap}) is newer than vLLM {version}",
-                f'`vllm.version: "{needs.VLLM_LAST_CUDA12}"` or newer',
+                f'`vllm.version: "{needs.VLLM_PINNED["cuda12"]}"` or newer',
             )
         else:
             yield ok("compute-capability", f"{card.name} has compute capability {card.compute_cap}")

@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 Version = tuple[int, ...]
 
-# What role `vllm` pins when the box file names no version.
-VLLM_DEFAULT: dict[Literal["cpu", "cuda"], str] = {"cpu": "0.32.0", "cuda": "0.32.0"}
-# The last release on the package index whose wheels are of CUDA 12 (torch 2.10, CUDA 12.8).
-VLLM_LAST_CUDA12 = "0.19.1"
+# What role `vllm` pins when the box file names no version (vars/versions.yml; a test compares). For a driver too old
+# for CUDA 13 the converge takes the last release on the package index whose wheels are of CUDA 12.
+VLLM_PINNED: dict[Literal["cpu", "cuda12", "cuda13"], str] = {"cpu": "0.32.0", "cuda12": "0.19.1", "cuda13": "0.32.0"}
 # The first release on torch 2.8 with CUDA 12.8, which is the first that compiles for Blackwell (sm_100, sm_120).
 VLLM_FIRST_BLACKWELL: Version = (0, 10, 2)
 # NVIDIA's minor-version compatibility table: CUDA 12.x runs on 525 and later, 13.x on 580 and later.
@@ -24,7 +23,9 @@ COMPUTE_CAPABILITY: Version = (7, 5)
 BLACKWELL: Version = (10, 0)
 KTRANSFORMERS_GLIBC: Version = (2, 35)
 
+# What roles/supervisor/files/bootstrap.sh takes for the controller environment.
 CONTROLLER_PYTHON: Version = (3, 11)
+CONTROLLER_PYTHON_LAST: Version = (3, 13)
 # A controller environment (uv, ansible-core, supervisor) measured 95 MB; logs and bundles come on top.
 CONTROLLER_BYTES = 200 * 2**20
 # vLLM's CPU build, lean, measured 2.1 GB with torch; the small model, its cache and logs fit in the rest.
@@ -47,9 +48,12 @@ def dotted(version: Version) -> str:
 
 
 def vllm_version(case: Case) -> str:
-    """The version of vLLM that the box file comes to."""
+    """The version of vLLM that the box file comes to on this box."""
     given = case.box.vllm.version if case.box and case.box.vllm else None
-    return given or VLLM_DEFAULT[case.build or "cuda"]
+    if given or case.build == "cpu":
+        return given or VLLM_PINNED["cpu"]
+    driver = numbers(case.facts.gpu.driver)
+    return VLLM_PINNED["cuda12" if driver and driver[0] < DRIVER_FOR_CUDA[13] else "cuda13"]
 
 
 def vllm_cuda(version: str) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpubox.preflight import needs
-from gpubox.preflight.case import install
+from gpubox.preflight.case import install, wanted_ports
 from gpubox.preflight.findings import Finding, blocker, ok, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gpubox.preflight.case import Case
+    from gpubox.remote.facts import Facts, Python
 
 _SKEW_S = 300
 
@@ -73,31 +74,40 @@ def libc(case: Case) -> Iterator[Finding]:
 def python(case: Case) -> Iterator[Finding]:
     """A way to come to the controller's Python."""
     facts = case.facts
-    least = needs.dotted(needs.CONTROLLER_PYTHON)
-    usable = [python for python in facts.pythons if python.release >= needs.CONTROLLER_PYTHON]
-    ready = next((python for python in usable if python.venv and (python.ensurepip or facts.has("uv"))), None)
+    wanted = f"{needs.dotted(needs.CONTROLLER_PYTHON)} to {needs.dotted(needs.CONTROLLER_PYTHON_LAST)}"
+    found = controller_python(facts)
     names = ", ".join(f"{python.version}" for python in facts.pythons) or "none"
-    if ready is not None:
-        yield ok("python", f"Python {ready.version} (`{ready.path}`)")
-    elif usable and not (facts.conda or facts.has("uv")):
+    if found is not None and (found.ensurepip or found.pip or facts.has("uv")):
+        yield ok("python", f"Python {found.version} (`{found.path}`)")
+    elif found is not None and not facts.conda:
         yield blocker(
             "python",
-            f"`{usable[0].path}` ({usable[0].version}) lacks the modules `venv` and `ensurepip`",
+            f"`{found.path}` ({found.version}) has neither `ensurepip` nor `pip`, so it can make no environment",
             install(facts, "python3-venv"),
         )
     elif fetcher := _fetcher(case):
         yield warning(
             "python",
-            f"no whole Python {least} or newer (there: {names}); `{fetcher}` has to fetch one, which takes longer "
+            f"no whole Python {wanted} (there: {names}); `{fetcher}` has to fetch one, which takes longer "
             "and needs a network that reaches its source",
-            f"choose an image with Python {least} or newer",
+            f"choose an image with Python {wanted}",
         )
     else:
         yield blocker(
             "python",
-            f"no Python {least} or newer (there: {names}), and neither conda, uv nor pip to fetch one with",
-            f"choose an image with Python {least} or newer; or {install(facts, 'python3', 'python3-venv')}",
+            f"no Python {wanted} (there: {names}), and neither conda, uv nor pip to fetch one with",
+            f"choose an image with Python {wanted}; or {install(facts, 'python3', 'python3-venv')}",
         )
+
+
+def controller_python(facts: Facts) -> Python | None:
+    """The interpreter to make the controller environment from: a whole one first; None when none will do."""
+    fit = [
+        python
+        for python in facts.pythons
+        if python.venv and needs.CONTROLLER_PYTHON <= python.release[:2] <= needs.CONTROLLER_PYTHON_LAST
+    ]
+    return max(fit, key=lambda python: (python.ensurepip, python.pip), default=None)
 
 
 def tools(case: Case) -> Iterator[Finding]:
@@ -143,17 +153,8 @@ def threads(case: Case) -> Iterator[Finding]:
 
 def ports(case: Case) -> Iterator[Finding]:
     """Ports of the services, on 127.0.0.1 of the box."""
-    if case.box is None:
-        return
-    ui = case.box.web_ui_settings
-    wanted = {
-        f"{case.box.engine}.port": case.box.engine_port,
-        "web_ui.port": ui.port if ui is not None and ui.on == "box" else None,
-    }
     taken = set(case.facts.listening) - set(case.facts.gpubox.service_ports)
-    for field, port in wanted.items():
-        if port is None:
-            continue
+    for field, port in wanted_ports(case.box).items():
         if port not in taken:
             yield ok("port", f"port {port} (`{field}`) is free or gpubox's own")
             continue
@@ -203,7 +204,7 @@ def _glibc_fix(case: Case, have: needs.Version) -> str:
     image = "choose an image with Ubuntu 22.04 or newer"
     if case.build == "cuda":
         version = needs.vllm_version(case)
-        for other in (needs.VLLM_DEFAULT["cuda"], needs.VLLM_LAST_CUDA12):
+        for other in (needs.VLLM_PINNED["cuda13"], needs.VLLM_PINNED["cuda12"]):
             if other != version and have >= needs.vllm_glibc("cuda", other):
                 return f'`vllm.version: "{other}"`, or {image}'
     if case.build is None:

@@ -223,9 +223,9 @@ def read_facts(host: Host, data_dir: str | None = None, *, ports: Iterable[int] 
     return parse(host.run(command(data_dir, ports), stdin=PROBE.encode(), timeout=_TIMEOUT_S, retry=True).stdout)
 
 
-def command(data_dir: str | None, ports: Iterable[int] = ()) -> str:
-    """The line that runs the probe from stdin, in whatever shell the login has."""
-    words = ["env", "GPUBOX_PORTS=" + " ".join(map(str, ports)), "sh", "-s", "--"]
+def command(data_dir: str | None, ports: Iterable[int] = (), *, script: str | None = None) -> str:
+    """The line that runs the probe, whatever the login's shell: from stdin, or from the file `script` on the box."""
+    words = ["env", "GPUBOX_PORTS=" + " ".join(map(str, ports)), "sh", *([script] if script else ["-s", "--"])]
     return shlex.join([*words, data_dir] if data_dir else words)
 
 

@@ -13,7 +13,7 @@ from gpubox.remote import facts
 
 PROBE = Path(facts.__file__).with_name("probe.sh")
 # All that the probe needs besides the shell; a box with less than this is no Linux box.
-NEEDED: tuple[str, ...] = (  # fmt: skip
+NEEDED = (
     "awk",
     "cat",
     "date",

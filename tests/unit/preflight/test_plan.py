@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gpubox import paths
 from gpubox.boxfile import BoxFile
-from gpubox.preflight import Finding, Findings, data_dir, plan, root, vllm_build
+from gpubox.preflight import Finding, Findings, data_dir, needs, plan, root, vllm_build
 from gpubox.preflight.findings import blocker, ok, warning
 from gpubox.remote.facts import Facts
 
@@ -82,6 +83,11 @@ def test_case(path: Path) -> None:
 
 def test_there_are_enough_boxes() -> None:
     assert len(CASES) >= 24
+
+
+def test_versions_are_those_that_the_role_pins() -> None:
+    path = paths.content() / "roles" / "vllm" / "vars" / "versions.yml"
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["vllm_versions"] == needs.VLLM_PINNED
 
 
 def test_order_and_json() -> None:
