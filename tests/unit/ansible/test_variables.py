@@ -1,0 +1,47 @@
+"""What a box file becomes: one fixture per case in fixtures/variables."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from gpubox.boxfile import BoxFile
+from gpubox.converge.variables import digest, role_variables
+from gpubox.errors import UsageError
+from gpubox.remote.facts import Facts
+from unit.ansible.conftest import HERE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASES = sorted((HERE / "fixtures/variables").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_variables(path: Path) -> None:
+    case = yaml.safe_load(path.read_text())
+    box = BoxFile.model_validate(case["box"])
+    facts = Facts.model_validate(case["facts"]) if "facts" in case else None
+    environ = case.get("environ", {})
+    got = role_variables(box, root=case["root"], data_dir=case["data_dir"], facts=facts, environ=environ)
+    whole = got.pop("gpubox_box")
+    assert BoxFile.model_validate(whole) == box
+    assert got == case["variables"]
+    json.dumps(got)
+
+
+def test_a_secret_that_is_not_there_is_named() -> None:
+    box = BoxFile.model_validate(
+        {"provider": "attach", "engine": "vllm", "model": "small-gpt", "vllm": {"api_key": "MY_KEY"}}
+    )
+    with pytest.raises(UsageError, match="`MY_KEY`"):
+        role_variables(box, root="/r", data_dir="/d", facts=None, environ={})
+
+
+def test_digest_depends_on_content_only() -> None:
+    one = digest("sha", {"a": 1, "b": [1, 2]})
+    assert one == digest("sha", {"b": [1, 2], "a": 1})
+    assert len({one, digest("other", {"a": 1, "b": [1, 2]}), digest("sha", {"a": 1, "b": [2, 1]})}) == 3
