@@ -1,0 +1,95 @@
+"""What the role `vllm` starts, for every case in fixtures/vllm: one play, one host per case, no vLLM."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from unit.ansible.conftest import HERE, Ansible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((HERE / "fixtures/vllm").glob("*.yml"))}
+
+Specs = dict[str, dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
+    """By case, what `boxctl` was told of the job `env-vllm` and of the service `vllm`."""
+    place = tmp_path_factory.mktemp("vllm")
+    boxes = {name: Ansible(place / name) for name in CASES}
+    hosts = {}
+    for name, box in boxes.items():
+        box.install_boxctl()
+        values = json.loads(json.dumps(CASES[name]["variables"]).replace("{root}", str(box.root)))
+        hosts[name] = {"ansible_connection": "local", "gpubox_root": str(box.root), **values}
+    (place / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    stages = [
+        {"name": stage, "ansible.builtin.import_role": {"name": "vllm", "tasks_from": stage}}
+        for stage in ("environment", "serve")
+    ]
+    # Check mode would start no job, and the real run would wait for an engine; so the one, then the other.
+    runner = Ansible(place)
+    for options, tasks in (([], stages[:1]), (["--check"], stages[1:])):
+        done = runner.play(tasks, "-i", str(place / "hosts.yml"), "--limit", "!localhost", "--forks", "2", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "sk-hunter2" not in done.stdout + done.stderr
+    return {name: told(box) for name, box in boxes.items()}
+
+
+def told(box: Ansible) -> dict[str, dict[str, Any]]:
+    calls = zip(box.calls(), box.stdins(), strict=True)
+    return {argv[2]: json.loads(stdin) for argv, stdin in calls if argv[1:2] in (["start"], ["apply"])}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_command_line_and_environment(case: str, specs: Specs) -> None:
+    wanted, service = CASES[case], specs[case]["vllm"]
+    root = service["cwd"]
+    assert service["argv"] == wanted["argv"].replace("{root}", root).split()
+    expected = {name: value.replace("{root}", root) for name, value in wanted["env"].items()}
+    assert {name: service["env"].get(name) for name in expected} == expected
+    assert not set(wanted["absent_env"]) & set(service["env"])
+    assert "sk-hunter2" not in " ".join(service["argv"])
+    port = int(service["argv"][service["argv"].index("--port") + 1])
+    assert (service["port"], service["health_url"]) == (port, f"http://127.0.0.1:{port}/health")
+
+
+def test_environment(case: str, specs: Specs) -> None:
+    wanted, job = CASES[case], specs[case]["env-vllm"]
+    request = json.loads(job["env"]["GPUBOX_PYTHON_ENV"])
+    for field in ("requirements", "excludes", "fallback_index_urls"):
+        assert request[field] == wanted[field]
+    assert request["key"] == job["key"]
+    assert request["no_index"] is False
+
+
+def test_the_service_changes_with_its_environment(specs: Specs) -> None:
+    """Another version lies at the same path; only this makes the service restart for it."""
+    revisions = {name: spec["vllm"]["env"]["GPUBOX_ENV_REVISION"] for name, spec in specs.items()}
+    assert revisions["cpu-small-gpt"] == revisions["cpu-defaults"]
+    assert len(set(revisions.values())) == 4
+
+
+def test_keys_differ_only_where_the_environments_do(specs: Specs) -> None:
+    keys = {name: spec["env-vllm"]["key"] for name, spec in specs.items()}
+    assert keys["cpu-small-gpt"] == keys["cpu-defaults"]
+    assert len(set(keys.values())) == 4
+
+
+def test_nothing_to_serve_is_said(tmp_path: Path) -> None:
+    box = Ansible(tmp_path)
+    box.install_boxctl()
+    role = {"name": "Serve", "ansible.builtin.import_role": {"name": "vllm", "tasks_from": "serve"}}
+    done = box.play([role], "-e", f"gpubox_root={box.root}")
+    assert done.returncode == 2
+    assert "`vllm_model_path` is empty: set `model` in the box file" in done.stdout + done.stderr
