@@ -69,8 +69,15 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
             sent = bundles.upload(host, root, bundle)
             step.say(f"{bundle.size // 1024} KiB sent" if sent else "on the box already")
         with board.step("controller environment") as step:
-            python_env = box.python_env.model_dump(exclude_none=True, mode="json") if box.python_env else {}
-            runs.ensure_controller(host, root, bundle, python_env, _last_words(step))
+            python = preflight.controller_python(facts)
+            runs.ensure_controller(
+                host,
+                root,
+                bundle,
+                python=python.path if python is not None else None,
+                python_env=box.python_env.model_dump(exclude_none=True, mode="json"),
+                on_line=_last_words(step),
+            )
         variables, digest = wanted(record, box, bundle)
         started = runs.start(host, root, bundle, digest=digest, variables=variables, playbook=_PLAYBOOK)
     story = _follow(login, root, started, board)
@@ -109,7 +116,7 @@ def refuse_what_is_not_yet(box: BoxFile, path: Path) -> None:
 
 def survey(host: Host, record: BoxRecord, box: BoxFile) -> tuple[BoxRecord, Facts, preflight.Findings]:
     """Read the box's facts in one round trip, keep them in the ledger, and judge them."""
-    facts = read_facts(host, box.data_dir)
+    facts = read_facts(host, box.data_dir, ports=preflight.wanted_ports(box).values())
     findings = preflight.plan(facts, box)
     root = record.root or preflight.root(facts, box)
     data_dir = record.data_dir or preflight.data_dir(facts, box)

@@ -36,15 +36,23 @@ class Started:
 
 
 def ensure_controller(
-    host: Host, root: str, bundle: Bundle, python_env: dict[str, Any], on_line: Callable[[str], None]
+    host: Host,
+    root: str,
+    bundle: Bundle,
+    *,
+    python: str | None,
+    python_env: dict[str, Any],
+    on_line: Callable[[str], None],
 ) -> None:
     """Make the controller environment on the box, or find it there; its words go to `on_line`.
 
-    `python_env` is the box file's section (index_url, extra_index_urls, find_links, no_index).
+    `python` is the box's interpreter to make it from (None: the bootstrap looks for one); `python_env` is the box
+    file's section (index_url, extra_index_urls, find_links, no_index).
     Raises `Failed` with the box's own explanation.
     """
     script = f"{root}/bundles/{bundle.sha256}/roles/supervisor/files/bootstrap.sh"
     settings = {
+        "GPUBOX_PYTHON": python or "",
         "GPUBOX_INDEX_URL": python_env.get("index_url") or "",
         "GPUBOX_EXTRA_INDEX_URLS": " ".join(python_env.get("extra_index_urls") or []),
         "GPUBOX_FIND_LINKS": " ".join(python_env.get("find_links") or []),
