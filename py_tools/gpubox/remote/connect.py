@@ -43,15 +43,17 @@ def open_connection(
     tried: str,
     prefer: str | None = None,
     timeout: float = 15.0,
+    retry: bool = True,
 ) -> Connection:
     """Connect and log in.
 
     `check` gets the host key (`TYPE BASE64`) before anything of ours is sent and raises when it is wrong; `auth` is
     what `paramiko.SSHClient.connect` takes for logging in, `tried` the same in words; `prefer` is the type of host
-    key to ask for; `timeout` in seconds holds for the TCP connect, the greeting and the login each.
+    key to ask for; `timeout` in seconds holds for the TCP connect, the greeting and the login each;
+    `retry`: a connection that the server drops before the login is done is tried again.
     Raises `Unreachable`, `AuthFailed` and what `check` raises.
     """
-    for pause in (*RETRY_AFTER, None):
+    for pause in (*(RETRY_AFTER if retry else ()), None):
         try:
             return _attempt(name, endpoint, check=check, auth=auth, tried=tried, prefer=prefer, timeout=timeout)
         except _Dropped as dropped:
@@ -106,7 +108,7 @@ def _attempt(
         try:
             connection.open()
         except paramiko.AuthenticationException as error:
-            raise explain.auth_failed(name, endpoint, tried) from error
+            raise _not_let_in(name, endpoint, tried, connection, error, timeout) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             if isinstance(sock, JumpSocket):
                 raise _jump_failed(name, endpoint, sock, error) from error
@@ -143,6 +145,18 @@ def _jump_failed(name: str, endpoint: Endpoint, sock: JumpSocket, error: Excepti
         where=name,
         hint=f"`ssh {endpoint.proxy_jump}` has to work first, without a question",
     )
+
+
+def _not_let_in(
+    name: str, endpoint: Endpoint, tried: str, connection: Connection, error: Exception, timeout: float
+) -> GpuboxError:
+    """paramiko calls everything that happens during the login a failed login, a cut cable included."""
+    if "timeout" in str(error).lower():
+        return explain.no_ssh_there(name, endpoint, f"no answer to the login within {timeout:g} s")
+    transport = connection.client.get_transport()
+    if transport is None or not transport.is_active():
+        return _Dropped("it closed the connection in the middle of the login")
+    return explain.auth_failed(name, endpoint, tried)
 
 
 def _spoken(name: str, endpoint: Endpoint, error: Exception, timeout: float) -> GpuboxError:

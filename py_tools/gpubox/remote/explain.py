@@ -23,9 +23,11 @@ def fingerprint(key: str) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-def host_key_changed(name: str, endpoint: Endpoint, *, pinned: str, shown: str | None) -> HostKeyChanged:
-    """The explanation of a host key that is not the pinned one. `shown` is None where the client did not tell."""
-    now = f"{fingerprint(shown)} ({_kind(shown)})" if shown else "another one"
+def host_key_changed(
+    name: str, endpoint: Endpoint, *, pinned: str, shown: str | None = None, mark: str | None = None
+) -> HostKeyChanged:
+    """The explanation of a host key that is not the pinned one, from the key shown or from its fingerprint `mark`."""
+    now = f"{fingerprint(shown)} ({_kind(shown)})" if shown else (mark or "another one")
     return HostKeyChanged(
         f"the host key of box `{name}` ({endpoint}) has changed\n"
         f"  pinned when the box was added: {fingerprint(pinned)} ({_kind(pinned)})\n"
@@ -98,7 +100,8 @@ def from_openssh(stderr: str, name: str, endpoint: Endpoint, *, pinned: str) -> 
 
     error: GpuboxError
     if says("IDENTIFICATION HAS CHANGED", "Host key verification failed"):
-        error = host_key_changed(name, endpoint, pinned=pinned, shown=None)
+        mark = re.search(r"SHA256:[A-Za-z0-9+/]+", stderr)
+        error = host_key_changed(name, endpoint, pinned=pinned, mark=mark.group() if mark else None)
     elif says("Permission denied", "Too many authentication failures"):
         error = auth_failed(name, endpoint, "our key")
     elif says("Could not resolve hostname"):

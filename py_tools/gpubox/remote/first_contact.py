@@ -83,7 +83,7 @@ class _Door:
             raise explain.host_key_changed(self.name, self.endpoint, pinned=self.key, shown=shown)
         self.seen = True
 
-    def open(self, auth: dict[str, Any], tried: str) -> Connection:
+    def open(self, auth: dict[str, Any], tried: str, *, retry: bool = True) -> Connection:
         return open_connection(
             self.name,
             self.endpoint,
@@ -91,18 +91,20 @@ class _Door:
             auth=auth,
             tried=tried,
             prefer=self.key.split(maxsplit=1)[0] if self.key else None,
+            retry=retry,
         )
 
 
 def _let_in(door: _Door, password: Callable[[], str] | None, ours: Path, others: Sequence[Path]) -> Connection:
     """A connection by our key, else by whatever key the person has, else by the password."""
-    ways: list[dict[str, Any]] = [with_key(ours)]
+    ways: list[tuple[dict[str, Any], bool]] = [(with_key(ours), True)]
     if others or os.environ.get("SSH_AUTH_SOCK") or any(Path("~/.ssh").expanduser().glob("id_*")):
         # Apart from ours: a server may hang up after a few wrong keys (MaxAuthTries), some do after the first.
-        ways.append({"key_filename": [str(key) for key in others], "allow_agent": True, "look_for_keys": True})
-    for way in ways:
+        theirs = {"key_filename": [str(key) for key in others], "allow_agent": True, "look_for_keys": True}
+        ways.append((theirs, False))
+    for auth, retry in ways:
         try:
-            return door.open(way, "any key of yours")
+            return door.open(auth, "any key of yours", retry=retry)
         except HostKeyChanged:
             raise
         except (AuthFailed, Unreachable):

@@ -231,10 +231,19 @@ def test_the_fingerprint_is_ssh_keygens(server: BoxServer, tmp_path: Path) -> No
 
 
 def test_a_key_that_the_box_does_not_know(login: Login, server: BoxServer) -> None:
-    server.authorized_keys.write_text("")
+    server.forget_keys()
     with Host(login) as box, pytest.raises(AuthFailed, match="does not let `root` in with our key") as caught:
         box.run("true")
     assert "gpubox add demo" in (caught.value.hint or "")
+
+
+def test_a_connection_that_drops_in_the_middle_of_the_login_is_no_wrong_key(
+    login: Login, server: BoxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "RETRY_AFTER", (0.01,))
+    server.authorized_keys.write_text("")  # asyncssh hangs up at that.
+    with Host(login) as box, pytest.raises(Unreachable, match="closed the connection in the middle of the login"):
+        box.run("true")
 
 
 def test_a_closed_port(login: Login) -> None:
