@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gpubox.converge.progress import Board, Step
 
 _PLAYBOOK = "up.yml"
+# How long another process may take to rent a box and log in to it, in seconds.
+_RENTING = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,11 @@ def _known(name: str, box: BoxFile, path: Path, board: Board) -> BoxRecord:
         record = ledger.find(name)
         if record is not None and record.state == "running" and record.host_key:
             return ledger.update(name, box_file=path) if record.box_file != path else record
-        with ledger.lock(name):
+        # Another `up` that is just renting the same box: this one then finds it rented.
+        with ledger.lock(name, wait=_RENTING):
             record = ledger.find(name)
+            if record is not None and record.state == "running" and record.host_key:
+                return record
             if record is None or record.state == "released":
                 if box.provider == "attach":
                     raise UnknownBox(

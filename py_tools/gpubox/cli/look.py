@@ -162,11 +162,12 @@ def _job_row(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _took(item: dict[str, Any]) -> float | None:
-    import time
+    from datetime import UTC, datetime
 
     if item.get("started") is None:
         return None
-    return float(item.get("ended") or time.time()) - float(item["started"])
+    ended = datetime.fromisoformat(item["ended"]) if item.get("ended") else datetime.now(UTC)
+    return (ended - datetime.fromisoformat(item["started"])).total_seconds()
 
 
 def _dash(value: object) -> str:

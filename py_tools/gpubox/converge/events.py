@@ -28,12 +28,23 @@ class Message:
 
 @dataclass(slots=True)
 class Role:
-    """How far one role of the playbook is."""
+    """How far one role of the playbook is; `done` counts its tasks that were not skipped."""
 
     name: str
     task: str = ""
+    done: int = 0
     changed: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One task that ran to its end. `status` is ok, changed, failed, ignored or unreachable."""
+
+    role: str | None
+    task: str
+    status: str
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -55,6 +66,7 @@ class Story:
     tasks_total: int = 0
     tasks_done: int = 0
     changed: int = 0
+    finished: list[Finished] = field(default_factory=list)
     failure: Failure | None = None
     end: dict[str, Any] | None = None
     offset: int = 0
@@ -88,15 +100,24 @@ class Story:
         role, task = self._tasks.get(str(event.get("id")), (None, ""))
         status = event.get("status")
         self.tasks_done += 1
+        if status == "skipped":
+            return
+        seconds = float(event.get("s", 0.0))
+        self.finished.append(Finished(role, _without_role(task, role), str(status), seconds))
         if role:
             state = self.roles.setdefault(role, Role(role))
-            state.seconds += float(event.get("s", 0.0))
+            state.seconds += seconds
+            state.done += not task.startswith(_ARGUMENTS, len(role) + 3)
             state.changed += status == "changed"
         self.changed += status == "changed"
         if status in ("failed", "unreachable"):
             self.failure = Failure(
                 role, _without_role(task, role), str(event.get("msg", "")), str(event.get("stderr", ""))
             )
+
+
+# Ansible's own first task of a role: no work of the role's, and nothing to tell a person.
+_ARGUMENTS = "Validating arguments"
 
 
 def _without_role(task: str, role: str | None) -> str:

@@ -151,6 +151,7 @@ class PlainRenderer:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._said: dict[str, tuple[float, str]] = {}
+        self._told = 0
 
     def begin(self, board: Board) -> None:
         """Nothing to begin."""
@@ -179,9 +180,11 @@ class PlainRenderer:
         story = step.story
         if story is None:
             return
-        if story.current:
-            role = story.roles[story.current]
-            self._once("task", f"  [{story.tasks_done}/{story.tasks_total}] {role.name}: {role.task}")
+        for task in story.finished[self._told :]:
+            if not task.task.startswith("Validating arguments"):
+                words = "" if task.status == "ok" else f" ({task.status})"
+                self._print(f"  {task.role or 'play'}: {task.task}{words} {clock(task.seconds)}")
+        self._told = len(story.finished)
         for name, progress in story.jobs.items():
             self._once(f"job {name}", f"    {name}: {job_words(progress)}", every=_PLAIN_EVERY)
 
@@ -303,6 +306,8 @@ def _lines(step: Step) -> Iterator[RenderableType]:
     if story is None:
         return
     for role in story.roles.values():
+        if not role.done and role.name != story.current:
+            continue
         running = role.name == story.current and story.end is None
         mark = ("● ", "blue") if running else ("✓ ", "green")
         changed = f"  {role.changed} changed" if role.changed else ""

@@ -6,8 +6,6 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from gpubox.errors import Failed, Refused
 
 if TYPE_CHECKING:
@@ -16,13 +14,19 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def held(directory: Path, name: str) -> Iterator[None]:
-    """Hold the lock of the box `name`. Raises `Refused` at once when another process has it, naming its process id."""
+def held(directory: Path, name: str, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of the box `name`, waiting `wait` seconds for it.
+
+    Raises `Refused` when another process has it all that time, naming its process id.
+    """
+    # Names are checked on boxes too, where this package is not installed.
+    from filelock import FileLock, Timeout
+
     side = directory / f"{name}.pid"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Soft locks (a file that exists) outlive a kill; on a file system without flock, an error is better.
-        lock = FileLock(directory / f"{name}.lock", timeout=0, mode=0o600, fallback_to_soft=False)
+        lock = FileLock(directory / f"{name}.lock", timeout=wait, mode=0o600, fallback_to_soft=False)
         lock.acquire()
     except Timeout:
         raise _taken(side, name) from None

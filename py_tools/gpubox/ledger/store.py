@@ -120,9 +120,12 @@ class Ledger:
         return [Audit.model_validate({**dict(row), "name": name, "detail": json.loads(row["detail"])}) for row in rows]
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Keep other gpubox processes from changing the box `name` meanwhile. Raises `Refused`, naming who has it."""
-        with locks.held(self.path.parent / "locks", check_name(name)):
+    def lock(self, name: str, *, wait: float = 0.0) -> Iterator[None]:
+        """Keep other gpubox processes from changing the box `name` meanwhile.
+
+        Waits `wait` seconds for one that does. Raises `Refused`, naming who has it.
+        """
+        with locks.held(self.path.parent / "locks", check_name(name), wait=wait):
             yield
 
     def _unknown(self, name: str) -> UnknownBox:

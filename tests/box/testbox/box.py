@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import dataclasses
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from box.testbox.base import base
 from box.testbox.control import Child
 from box.testbox.isolation import isolation, scratch_root, tool_path
-from box.testbox.options import Bind, BoxOptions, Wishes
-from box.testbox.uvcache import uv_cache_options
+from box.testbox.options import BoxOptions, Wishes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,7 +27,7 @@ class Completed:
 
 
 class TestBox:
-    """Options are those of `BoxOptions`, and `uv_cache=True`: uv in the box links from a cache all boxes share.
+    """Options are those of `BoxOptions`. `with TestBox(...) as box:` starts and destroys it.
 
     Raises `NoBoxes` where boxes cannot be made. Ended by `destroy`, or with this process, however that ends.
     """
@@ -39,13 +37,7 @@ class TestBox:
     user: ClassVar[str] = "root"
 
     def __init__(self, **wishes: Unpack[Wishes]) -> None:
-        shared_cache = wishes.pop("uv_cache", False)
-        self.options = BoxOptions(**wishes)  # type: ignore[misc]  # `uv_cache` is out
-        if shared_cache:
-            binds, files = uv_cache_options()
-            self.options = dataclasses.replace(
-                self.options, binds=(*self.options.binds, *binds), files={**files, **self.options.files}
-            )
+        self.options = BoxOptions(**wishes)
         self.password = self.options.password
         self.port = 0
         self.host_key = ""
@@ -200,11 +192,13 @@ class BoxFactory:
     """Makes started boxes, from several threads at once if need be, and destroys them all when its block ends."""
 
     def __init__(self) -> None:
-        self._stack = contextlib.ExitStack()
+        self._boxes: list[TestBox] = []
 
     def __call__(self, **wishes: Unpack[Wishes]) -> TestBox:
         """A started box."""
-        return self._stack.enter_context(TestBox(**wishes))
+        box = TestBox(**wishes)
+        self._boxes.append(box)
+        return box.start()
 
     def __enter__(self) -> BoxFactory:
         return self
@@ -212,7 +206,11 @@ class BoxFactory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        with ThreadPoolExecutor(10) as pool:
+            # A list: every box is destroyed before the first error, if any, is raised.
+            ends = [pool.submit(box.destroy) for box in self._boxes]
+        for end in ends:
+            end.result()
 
 
-__all__ = ["Bind", "BoxFactory", "Completed", "TestBox"]
+__all__ = ["BoxFactory", "Completed", "TestBox"]

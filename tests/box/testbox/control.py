@@ -71,7 +71,7 @@ class Child:
                 raise ChildError(f"{do}: the child has ended: {self._last_words()}") from error
         return answer.result(timeout)
 
-    def close(self, timeout: float = 120.0) -> None:
+    def close(self, timeout: float = 600.0) -> None:
         """Asks the child to end by closing its stdin, and waits until it is gone; kills it when it takes too long."""
         assert self._process.stdin is not None
         with self._lock, contextlib.suppress(OSError):

@@ -26,7 +26,7 @@ class Bind:
 
 
 class Wishes(TypedDict, total=False):
-    """Keyword arguments of `TestBox`: the fields of `BoxOptions`, and `uv_cache`, which is turned into some of them."""
+    """Keyword arguments of `TestBox`: the fields of `BoxOptions`, each of them optional."""
 
     password: str
     hostname: str
@@ -39,7 +39,6 @@ class Wishes(TypedDict, total=False):
     conda: bool
     binds: tuple[Bind, ...]
     files: dict[str, str]
-    uv_cache: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ def test_plain_lines() -> None:
         board.note("a word")
     text = out.getvalue()
     assert "✓ bundle (240 KiB sent) 0.0 s" in text
-    assert "[1/2] vllm: Wait" in text
+    assert "  base: Make directories (changed) 0.2 s" in text
     assert "train: epoch 2 · 42 of 336 step · loss 1.23" in text
     assert "! the link is gone" in text
     assert text.endswith("a word\n")

@@ -73,8 +73,8 @@ TRY_EVERY = 0.5
 # One look at the service costs a process on a box that is busy starting the engine.
 LOOK_EVERY = 3.0
 ONE_TRY = 120.0
-# A service restarted this often without once answering is crash-looping, whatever supervisord still hopes for.
-LOOP_RESTARTS = 3
+# Two ends on the way to the first answer are no accident, and each further try costs minutes with a large model.
+LOOP_RESTARTS = 2
 
 
 class PendingError(Exception):

@@ -11,7 +11,7 @@ from pathlib import Path
 from boxctl.errors import BoxctlError, UsageError
 
 CONVERGE = "converge"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PRIVATE = ("supervisor", "supervisor/conf.d", "services", "jobs", "logs", "converge")
 
 
@@ -88,7 +88,7 @@ def find() -> Layout:
 def checked(name: str) -> str:
     """`name` when it can name a service, job or run. Raises `UsageError`."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"`{name}` cannot be a name", hint="letters, digits, `_`, `-` and `.`, at most 63 characters")
+        raise UsageError(f"`{name}` cannot be a name", hint="letters, digits, `_`, `-` and `.`, at most 64 characters")
     return name
 
 
