@@ -128,6 +128,14 @@ def test_job_in_check_mode_starts_nothing(ansible: Ansible) -> None:
     assert not ansible.results([job(ansible, **spec, state="done")], "--check")[0]["changed"]
 
 
+def test_check_mode_on_a_box_that_has_nothing_yet(ansible: Ansible) -> None:
+    (ansible.root / "bin/boxctl").unlink()
+    started, waited, removed = ansible.results(
+        [job(ansible, key="k", argv=["works"]), job(ansible, state="done"), job(ansible, state="absent")], "--check"
+    )
+    assert [result["changed"] for result in (started, waited, removed)] == [True, False, False]
+
+
 def test_job_runs_again_when_what_it_made_is_gone(ansible: Ansible) -> None:
     made = ansible.place / "made"
     spec = {"key": "k1", "argv": ["works"], "env": {"MAKES": str(made)}, "creates": str(made), "state": "done"}

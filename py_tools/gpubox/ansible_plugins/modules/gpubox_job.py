@@ -112,7 +112,7 @@ class JobWork:
     def do(self) -> None:
         """Bring the job to its state and exit the module."""
         if self.module.check_mode and not self.boxctl.installed:
-            self._exit(changed=self.wanted["state"] != "absent", before=None, after=None)
+            self._exit(changed=self.wanted["argv"] is not None, before=None, after=None)
         before = self.boxctl.job(self.name)
         if self.wanted["state"] == "absent":
             self._remove(before)
