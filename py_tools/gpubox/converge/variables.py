@@ -34,6 +34,7 @@ def role_variables(
         "gpubox_engine": box.engine or "",
         "gpubox_train_small_gpt": box.model == SMALL_GPT,
         "gpubox_box": box.model_dump(mode="json", exclude_none=True),
+        **({"base_keep": list(box.keep)} if box.keep else {}),
         **_section(box, "python_env"),
         **_section(box, "small_gpt"),
     }
