@@ -31,6 +31,12 @@ LEFT_BEHIND = {
     "no environment, elsewhere, but in a session of the box": (
         "setsid sh -c 'env -i /bin/sh -c \"echo \\$\\$ > left; cd /; exec sleep 600\" & wait' >/dev/null 2>&1 <&1 &"
     ),
+    "an environment of its own, as a service manager gives it": (
+        "setsid env -i PATH=/usr/bin:/bin HOME=$HOME sh -c 'echo $$ > left; cd /; exec sleep 600' >/dev/null 2>&1 <&1 &"
+    ),
+    "no environment, but a file of the box on its command line": (
+        "setsid env -i /bin/sh -c 'echo $$ > left; cd /; while sleep 1; do :; done' \"$HOME/x\" >/dev/null 2>&1 <&1 &"
+    ),
     "stopped": "setsid sh -c 'echo $$ > left; kill -STOP $$' > /dev/null 2>&1 < /dev/null &",
 }
 

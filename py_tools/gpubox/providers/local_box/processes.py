@@ -1,9 +1,10 @@
 """Find and end every process that belongs to a local box: its server and whatever was started through it.
 
-A process belongs to the box when it carries the marker in its environment. Some processes hide or overwrite theirs
-(vLLM renames its workers, which wipes it; macOS hides that of system programs), so children of what was found, and
-processes of the same session, belong to it too, and so does a process with no environment to speak of, no terminal and
-a working directory inside the box.
+A process belongs to the box when its environment carries the marker or the box's scratch HOME (a service manager may
+start others with an environment of its own choice, but nobody else has this HOME). Some processes hide or overwrite
+theirs (vLLM renames its workers, which wipes it; macOS hides that of system programs), so children of what was found,
+and processes of the same session, belong to it too, and so does a process with no environment to speak of and no
+terminal that works inside the box's directory or names a file of it on its command line.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from gpubox.errors import Failed, Refused
 from gpubox.providers.local_box.layout import MARKER, BoxDir
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _POLL = 0.05
 
@@ -33,7 +38,7 @@ def end_all(box: BoxDir, *, grace: float = 5.0, patience: float = 15.0) -> int:
 
     Raises `Refused` when called from inside the box, `Failed` when some still live `patience` seconds after SIGKILL.
     """
-    if os.environ.get(MARKER) == box.id:
+    if _says_ours(os.environ, box):
         raise Refused(
             "a local box cannot be powered off from inside itself",
             where=str(box.path),
@@ -82,11 +87,16 @@ def _is_marked(process: psutil.Process, box: BoxDir) -> bool:
     except (psutil.AccessDenied, OSError):
         environment = {}
     if MARKER in environment or environment.keys() & {"HOME", "PATH"}:  # else wiped, hidden or emptied
-        return environment.get(MARKER) == box.id
+        return _says_ours(environment, box)
     try:
-        return process.terminal() is None and Path(process.cwd()).is_relative_to(box.path.resolve())
+        places = [process.cwd(), *process.cmdline()]
+        return process.terminal() is None and any(Path(place).is_relative_to(box.path.resolve()) for place in places)
     except (psutil.Error, OSError):
         return False
+
+
+def _says_ours(environment: Mapping[str, str], box: BoxDir) -> bool:
+    return environment.get(MARKER) == box.id or environment.get("HOME") == str(box.home)
 
 
 def _close(inside: set[int], everyone: dict[int, psutil.Process]) -> None:
