@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Unpack
 
 import pytest
 
-from box.testbox import BoxFactory, NoBoxes
+from box.testbox import BoxFactory, NoBoxes, wheelhouse
 from box.testbox.isolation import isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from box.testbox import TestBox
     from box.testbox.options import Wishes
@@ -57,7 +57,24 @@ def box(boxes: BoxFactory) -> TestBox:
     return boxes(data_size=512 << 20)
 
 
-def no_boxes(reason: NoBoxes) -> None:
+@pytest.fixture(scope="session")
+def offline() -> Callable[..., Wishes]:
+    """`boxes(**offline("controller", "vllm"))`: a box without a network that takes these packages from wheels.
+
+    Skips, or fails where boxes are required, when the wheels cannot be had.
+    """
+
+    def options(*names: str) -> Wishes:
+        try:
+            return wheelhouse.offline(*names)
+        except (NoBoxes, wheelhouse.NoWheels) as reason:
+            no_boxes(reason)
+            raise
+
+    return options
+
+
+def no_boxes(reason: Exception) -> None:
     """Skips the test, or fails it where boxes are required."""
     if os.environ.get("GPUBOX_REQUIRE_BOXES"):
         pytest.fail(f"test boxes are required here (GPUBOX_REQUIRE_BOXES): {reason}", pytrace=False)

@@ -56,14 +56,29 @@ def tool_path() -> str:
     return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 
 
+@functools.cache
 def scratch_root() -> Path:
-    """Directory for the disks of boxes: `$GPUBOX_TEST_SCRATCH`, else a per-user one in /var/tmp. Made if missing."""
+    """Directory for the disks of boxes, made if missing: `$GPUBOX_TEST_SCRATCH`, else one in /dev/shm where there is
+    memory to spare, else one in /var/tmp."""
     chosen = os.environ.get("GPUBOX_TEST_SCRATCH")
-    path = Path(chosen) if chosen else Path(f"/var/tmp/gpubox-boxes-{os.geteuid()}")
+    name = f"gpubox-boxes-{os.geteuid()}"
+    path = Path(chosen) if chosen else Path("/dev/shm" if _memory_to_spare() else "/var/tmp") / name
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.geteuid():
         raise NoBoxes(f"{path} belongs to another user; set GPUBOX_TEST_SCRATCH")
     return path
+
+
+def _memory_to_spare() -> bool:
+    """An environment of 2 GB is written and removed several times faster in memory than on most disks.
+
+    Root only: before Linux 6.6 a tmpfs had no user xattrs, which an ordinary user's overlay needs.
+    """
+    shm = Path("/dev/shm")
+    if os.geteuid() != 0 or not shm.is_dir():
+        return False
+    available = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    return int(available.split()[1]) << 10 > 16 << 30 and shutil.disk_usage(shm).free > 10 << 30
 
 
 def _rootless() -> Isolation:
