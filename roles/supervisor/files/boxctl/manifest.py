@@ -1,4 +1,4 @@
-"""What exists only on this box: the precious paths that services and jobs declare, logs and runs."""
+"""What exists only on this box: precious paths of services and jobs, the user's own, logs and runs."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ def manifest(layout: Layout) -> dict[str, Any]:
 
 def _precious(layout: Layout) -> list[str]:
     patterns = [str(layout.logs), str(layout.converge)]
+    kept = files.read_json(layout.root / "keep.json") or {}
+    patterns += [str(layout.root / pattern) for pattern in kept.get("globs", [])]
     for spec in (*layout.services.glob("*/service.json"), *layout.jobs.glob("*/job.json")):
         for pattern in (files.read_json(spec) or {}).get("precious", []):
             patterns.append(str(layout.root / pattern))
