@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -13,8 +14,8 @@ import psutil
 import pytest
 
 from gpubox.errors import Failed, Refused, Unreachable
-from gpubox.providers.local_box import disk, launch, processes
-from gpubox.providers.local_box.layout import MARKER
+from gpubox.providers.local_box import disk, launch, processes, server
+from gpubox.providers.local_box.layout import MARKER, BoxDir
 
 from .client import Client, connect, eventually
 
@@ -42,8 +43,8 @@ LEFT_BEHIND = {
 
 
 @pytest.mark.parametrize("way", LEFT_BEHIND)
-@pytest.mark.parametrize("server", ["alive", "killed"])
-def test_power_off_ends_what_outlived_its_session(new_box: Callable[[str], Client], way: str, server: str) -> None:
+@pytest.mark.parametrize("fate", ["alive", "killed"])
+def test_power_off_ends_what_outlived_its_session(new_box: Callable[[str], Client], way: str, fate: str) -> None:
     client = new_box("left")
     left = client.box.home / "left"
     left.unlink(missing_ok=True)
@@ -51,7 +52,7 @@ def test_power_off_ends_what_outlived_its_session(new_box: Callable[[str], Clien
     eventually(lambda: left.exists() and left.read_text().strip().isdigit(), "the program started")
     orphan = psutil.Process(int(left.read_text()))
     assert orphan.is_running(), "it survived the end of its session"
-    if server == "killed":
+    if fate == "killed":
         os.kill(client.running.pid, signal.SIGKILL)
         eventually(
             lambda: not processes.is_server(client.box, client.running.pid, client.running.created), "server gone"
@@ -180,8 +181,6 @@ def test_secrets_of_a_box_are_private(client: Client) -> None:
 def test_no_room_is_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    from gpubox.providers.local_box.layout import BoxDir
-
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "box.json")
 
@@ -191,3 +190,23 @@ def test_no_room_is_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
         disk.prepare(box, "full", os.environ)
     assert "GPUBOX_HOME" in str(caught.value.hint)
     disk.remove(box)
+
+
+def test_a_server_without_its_directory_ends(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "_STILL_THERE_S", 0.01)
+    box = BoxDir(home / "data" / "local-boxes" / "deleted")
+    disk.prepare(box, "deleted", os.environ)
+
+    async def watch() -> bool:
+        ended = asyncio.Event()
+        watching = asyncio.create_task(server._watch(box, ended))
+        await asyncio.sleep(0.05)
+        assert not watching.done()
+        disk.remove(box)
+        await asyncio.wait_for(watching, 30)
+        return ended.is_set()
+
+    assert asyncio.run(watch())
+    assert "is gone" in caplog.text
