@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,8 +70,6 @@ def plan(name: str) -> Plan:
     source = provider(record.provider)
     if record.root is None:
         return Plan(name, record.provider, (), (), source.releases, reachable=True, reason="never converged")
-    if record.state != "intended" and source.state(record) == "stopped" and source.releases:
-        source.power_on(record)
     try:
         with Host(Login.of(record)) as host:
             boxctl = Boxctl(host, record.root)
@@ -87,6 +85,8 @@ def plan(name: str) -> Plan:
 
 
 _ALIVE = ("running", "starting", "backoff")
+# How `boxctl manifest` names a file outside of the root: this, and its absolute path without the first slash.
+_ELSEWHERE = "elsewhere/"
 
 
 def down(
@@ -105,15 +105,15 @@ def down(
     """
     with Ledger() as ledger, ledger.lock(name):
         record = ledger.get(name)
+        source = provider(record.provider)
+        if source.releases and source.state(record) == "stopped":
+            with board.step("power on, to look at its disk"):
+                source.power_on(record)
         with board.step("what exists only on the box") as step:
             intent = plan(name)
             step.say(_plan_words(intent))
         if not intent.reachable and not abandon_data:
-            raise Refused(
-                f"the box cannot be reached ({intent.reason}), so what exists only there would be lost",
-                where=name,
-                hint=f"`gpubox start {name}` and try again, or give it up with `gpubox down {name} --abandon-data`",
-            )
+            raise _out_of_reach(name, intent)
         with board.aside():
             agreed = confirm(intent)
         if not agreed:
@@ -121,12 +121,18 @@ def down(
         ledger.audit(name, "down", "begun", {"files": len(intent.files), "bytes": intent.size})
         place = (results or _default_place(name)) if intent.files else results
         if intent.files and place is not None:
-            _bring_home(record, intent, place, board)
+            _bring_home(record, intent, place, board, title="bring it home")
         with board.step("stop everything") as step:
             stop_tunnels(name)
             left = _stop(record, intent)
             step.say("tunnels, services, jobs and supervisord ended")
-        released, still = _release(record, provider(record.provider), board)
+        if intent.files and place is not None:
+            # Programs write until they are stopped: their last lines and files are part of what exists only there.
+            intent = plan(name)
+            if not intent.reachable:
+                raise _out_of_reach(name, intent)
+            _bring_home(record, intent, place, board, title="bring home what was written meanwhile")
+        released, still = _release(record, source, board)
         receipt = _receipt(record, intent, place, left=left, released=released, still=still)
         ledger.update(name, state="released", digest=None)
         ledger.audit(name, "down", "done", asdict(receipt))
@@ -135,8 +141,16 @@ def down(
     return receipt
 
 
-def _bring_home(record: BoxRecord, intent: Plan, place: Path, board: Board) -> None:
-    with board.step("bring it home") as step:
+def _out_of_reach(name: str, intent: Plan) -> Refused:
+    return Refused(
+        f"the box cannot be reached ({intent.reason}), so what exists only there would be lost",
+        where=name,
+        hint=f"`gpubox start {name}` and try again, or give it up with `gpubox down {name} --abandon-data`",
+    )
+
+
+def _bring_home(record: BoxRecord, intent: Plan, place: Path, board: Board, *, title: str) -> None:
+    with board.step(title) as step:
         got = 0
 
         def on_bytes(count: int) -> None:
@@ -144,7 +158,12 @@ def _bring_home(record: BoxRecord, intent: Plan, place: Path, board: Board) -> N
             got += count
             step.say(f"{got / 2**20:.1f} of {intent.size / 2**20:.1f} MiB")
 
-        pull(Login.of(record), record.root or "", list(intent.files), place, on_bytes)
+        login = Login.of(record)
+        outside = [file for file in intent.files if file.path.startswith(_ELSEWHERE)]
+        pull(login, record.root or "", [file for file in intent.files if file not in outside], place, on_bytes)
+        if outside:
+            absolute = [replace(file, path=file.path.removeprefix(_ELSEWHERE)) for file in outside]
+            pull(login, "/", absolute, place / _ELSEWHERE, on_bytes)
         manifest = [asdict(file) for file in intent.files]
         (place / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
         step.say(f"{len(intent.files)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 verified, in {place}")

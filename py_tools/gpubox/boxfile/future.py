@@ -25,7 +25,6 @@ class NotYetItem:
 _RENT = 'rent a box on the provider\'s web page, then: gpubox add NAME "ssh -p PORT root@HOST"'
 _VLLM = "use `engine: vllm`"
 _LOCAL_MODEL = "use `model: small-gpt`, or put the model on the box and use `source: path`"
-_FETCH = "remove `keep`, and copy those files before `gpubox down`"
 
 _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
     ("provider", lambda box: _one_of(box.provider, "autodl", "compshare", "ec2"), _RENT),
@@ -38,13 +37,6 @@ _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
         "guard",
         lambda box: "power-off by the box itself" if box.guard else None,
         "remove `guard`, and end with `gpubox down`",
-    ),
-    # Ignoring this one would lose data at `down`.
-    ("keep", lambda box: "further files to bring home" if box.keep else None, _FETCH),
-    (
-        "tunnels",
-        lambda box: "further tunnels" if box.tunnels else None,
-        "remove `tunnels`, and open them with `ssh -L`",
     ),
 )
 

@@ -124,6 +124,8 @@ def test_manifest_lists_what_exists_only_here(root: Root, spec: Spec, tmp_path: 
     inside.mkdir(exist_ok=True)
     (inside / "one.json").write_text("1")
     (inside / "two.txt").write_text("2")
+    (root.path / "notes.md").write_text("kept by the user")
+    (root.path / "keep.json").write_text('{"globs": ["*.md"]}')
     wanted = [str(place), "results/*.json", str(tmp_path / "missing")]
     root.boxctl("job", "start", "work", stdin=spec("echo done", key="1", precious=wanted))
     root.boxctl("job", "wait", "work", "--timeout", "60")
@@ -135,6 +137,7 @@ def test_manifest_lists_what_exists_only_here(root: Root, spec: Spec, tmp_path: 
     assert model["absolute"] == str(place / "deep" / "model.bin")
     assert "results/one.json" in files
     assert "results/two.txt" not in files
+    assert "notes.md" in files
     assert "logs/work.log" in files
     assert not any("loop" in name or "gone" in name or "socket" in name for name in files)
     assert answer["missing"] == [str(tmp_path / "missing")]

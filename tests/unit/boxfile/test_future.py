@@ -15,10 +15,7 @@ TODAY = {"provider": "attach", "engine": "vllm", "model": "small-gpt"}
     [
         ({}, {}),
         ({"provider": "local"}, {}),
-        (
-            {"tunnels": [{"remote": 6006}], "keep": ["results/**"]},
-            {"tunnels": "further tunnels", "keep": "further files to bring home"},
-        ),
+        ({"tunnels": [{"remote": 6006}], "keep": ["results/**"]}, {}),
         ({"model": {"source": "path", "path": "/root/autodl-tmp/model"}}, {}),
         ({"web_ui": False}, {}),
         ({"provider": "autodl"}, {"provider": "`autodl`"}),
