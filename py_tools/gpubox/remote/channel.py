@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import select
 import threading
 import time
@@ -32,6 +33,12 @@ _DYING = 0.3
 # What fits into the smallest window a server grants (dropbear: 24 kB) needs no second thread.
 _INLINE = 16_000
 _OPEN_TIMEOUT = 15.0
+_KILL_PATIENCE = 3.0
+# Each command first tells its pid, in a line of stderr that nobody sees: it may have to be ended.
+_MARK = "gpubox-pid"
+_MARK_LINE = re.compile(rb"^gpubox-pid (\d+)\r?\n", re.MULTILINE)
+# A start-up file that says more than so many bytes before the mark, and we do without.
+_HEAD_LIMIT = 8192
 
 
 class TimedOut(Exception):
@@ -52,9 +59,11 @@ class Command:
 
         self._name = name
         self._stdin = stdin or iter(())
+        self._pid: int | None = None
+        self._head: bytes | None = b""
         try:
             self._channel: Channel = connection.transport.open_session(timeout=_OPEN_TIMEOUT)
-            self._channel.exec_command(command)
+            self._channel.exec_command(f"echo {_MARK} $$ >&2; {command}")
         except (paramiko.SSHException, EOFError, OSError) as error:
             # A connection that cannot open a channel is of no use to the next caller either.
             connection.close()
@@ -86,8 +95,12 @@ class Command:
             for data, is_error in self._drain():
                 heard = time.monotonic()
                 yield data, is_error
+                if deadline is not None:
+                    _left(begun, heard, deadline)
             now = time.monotonic()
             if closed or (ended and (eof or now - heard > _AFTERMATH)):
+                if self._head:
+                    yield self._head, True
                 return
             waits = [_AFTERMATH if ended else _TURN]
             if deadline is not None:
@@ -116,7 +129,8 @@ class Command:
         while self._channel.recv_ready():
             yield self._channel.recv(_BLOCK), False
         while self._channel.recv_stderr_ready():
-            yield self._channel.recv_stderr(_BLOCK), True
+            if data := self._without_mark(self._channel.recv_stderr(_BLOCK)):
+                yield data, True
 
     def _start_stdin(self) -> None:
         first, second = next(self._stdin, b""), next(self._stdin, None)
@@ -134,21 +148,32 @@ class Command:
             self._channel.shutdown_write()
 
     def _terminate(self) -> None:
-        """SIGTERM to the command's process group (OpenSSH 7.9 and newer; others end at the closed channel)."""
+        """SIGTERM to the command's process group, over a channel of its own.
+
+        Not SSH's own "signal" request: OpenSSH refuses it for root, and that is who we are on rented boxes.
+        """
         import paramiko
-        from paramiko.common import cMSG_CHANNEL_REQUEST
 
         transport = self._channel.get_transport()
-        if self._channel.closed or transport is None or not transport.is_active():
+        if self._pid is None or not transport.is_active():
             return
-        request = paramiko.Message()
-        request.add_byte(cMSG_CHANNEL_REQUEST)
-        request.add_int(self._channel.remote_chanid)
-        request.add_string("signal")
-        request.add_boolean(False)  # no reply wanted
-        request.add_string("TERM")
-        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
-            transport._send_user_message(request)  # type: ignore[attr-defined]
+        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+            killer = transport.open_session(timeout=_KILL_PATIENCE)
+            killer.exec_command(f"kill -TERM -{self._pid} || kill -TERM {self._pid}")
+            killer.status_event.wait(_KILL_PATIENCE)
+            killer.close()
+
+    def _without_mark(self, data: bytes) -> bytes:
+        """Stderr without the line that tells the pid; what the box's start-up files say before it is kept."""
+        if self._head is None:
+            return data
+        self._head += data
+        if found := _MARK_LINE.search(self._head):
+            self._pid = int(found.group(1))
+        elif len(self._head) < _HEAD_LIMIT and not self._channel.eof_received:
+            return b""
+        rest, self._head = self._head, None
+        return rest[: found.start()] + rest[found.end() :] if found else rest
 
 
 def _left(since: float, now: float, seconds: float) -> float:

@@ -20,6 +20,7 @@ class JumpSocket(socket.socket):
 
     proxy: subprocess.Popen[bytes]
     stderr: IO[bytes]
+    _said = ""
 
     def close(self) -> None:
         """Close the socket and end the `ssh` behind it."""
@@ -27,13 +28,15 @@ class JumpSocket(socket.socket):
         if self.proxy.poll() is None:
             self.proxy.terminate()
         self.proxy.wait(10)
-        self.stderr.close()
+        if not self.stderr.closed:
+            self.stderr.seek(0)
+            self._said = self.stderr.read().decode(errors="replace")
+            self.stderr.close()
 
     def last_words(self) -> str:
-        """The last line that the `ssh` behind it wrote on stderr, or nothing."""
-        self.stderr.seek(0)
-        lines = self.stderr.read().decode(errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        """The last line that the `ssh` behind it wrote on stderr, or nothing; closes it."""
+        self.close()
+        return next((line.strip() for line in reversed(self._said.splitlines()) if line.strip()), "")
 
 
 def jump(endpoint: Endpoint) -> JumpSocket:

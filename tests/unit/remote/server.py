@@ -147,14 +147,17 @@ class BoxServer:
             start_new_session=True,
         )
         self.children.add(child.pid)
-        # As sshd does: the whole group gets it. asyncssh's own way tells only who reads stdin, and only before its end.
-        process.signal_received = lambda signal: _signal_group(child.pid, signal)  # type: ignore[method-assign]
-        assert child.stdin
-        assert child.stdout
-        assert child.stderr
         feeder = asyncio.create_task(_feed(process, child))
         # The end of both streams first, the exit status after: else the tail of the output may be lost.
-        await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
+        pumps = asyncio.create_task(_pump_both(process, child))
+        gone = asyncio.create_task(process.channel.wait_closed())
+        await asyncio.wait({pumps, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not pumps.done():
+            # As sshd does when the client has gone: who writes on gets SIGPIPE, who does not write goes on.
+            pumps.cancel()
+            for descriptor in (1, 2):
+                child._transport.get_pipe_transport(descriptor).close()  # type: ignore[attr-defined]
+        gone.cancel()
         code = await child.wait()
         self.children.discard(child.pid)
         feeder.cancel()
@@ -195,11 +198,6 @@ class _Session(asyncssh.SSHServer):
         return True
 
 
-def _signal_group(pid: int, name: str) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, getattr(signal, f"SIG{name}"))
-
-
 async def _feed(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> None:
     assert child.stdin
     try:
@@ -210,6 +208,12 @@ async def _feed(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subpro
         pass
     finally:
         child.stdin.close()
+
+
+async def _pump_both(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> None:
+    assert child.stdout
+    assert child.stderr
+    await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpubox.errors import AuthFailed, HostKeyChanged, LinkLost, RemoteCommandFailed, Unreachable
-from gpubox.remote import connect, explain, host, liveness
+from gpubox.remote import channel, connect, explain, host, liveness
 from gpubox.remote.host import Host
 
 from .server import free_port
@@ -78,6 +78,21 @@ def test_a_run_that_takes_too_long_is_ended_on_the_box(box: Host, server: BoxSer
         box.run("sleep 600", timeout=0.5)
     wait_until(lambda: not server.children)
     assert box.run("echo still here").stdout == "still here\n"
+
+
+def test_a_run_that_never_stops_talking_is_ended(box: Host, server: BoxServer) -> None:
+    with pytest.raises(Unreachable, match=r"did not end within 0\.5 s"):
+        box.run("yes", timeout=0.5)
+    wait_until(lambda: not server.children)
+
+
+def test_stderr_comes_through_where_the_mark_does_not(box: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "_MARK", "something-else")
+    assert box.run("printf no-newline >&2").stderr.splitlines()[1:] == ["no-newline"]
+
+
+def test_what_start_up_files_say_on_stderr_stays(box: Host, server: BoxServer) -> None:
+    assert box.run("echo gpubox-pid 12 >&2; echo x >&2").stderr == "gpubox-pid 12\nx\n"
 
 
 def test_stream_hands_over_lines_as_they_come(box: Host) -> None:
