@@ -59,10 +59,10 @@ def tool_path() -> str:
 @functools.cache
 def scratch_root() -> Path:
     """Directory for the disks of boxes, made if missing: `$GPUBOX_TEST_SCRATCH`, else one in /dev/shm where there is
-    memory to spare, else one in /var/tmp."""
+    memory to spare or no other choice, else one in /var/tmp."""
     chosen = os.environ.get("GPUBOX_TEST_SCRATCH")
-    name = f"gpubox-boxes-{os.geteuid()}"
-    path = Path(chosen) if chosen else Path("/dev/shm" if _memory_to_spare() else "/var/tmp") / name
+    in_memory = not chosen and (_memory_to_spare() or _file_system("/var/tmp") == "overlay")
+    path = Path(chosen or f"{'/dev/shm' if in_memory else '/var/tmp'}/gpubox-boxes-{os.geteuid()}")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.geteuid():
         raise NoBoxes(f"{path} belongs to another user; set GPUBOX_TEST_SCRATCH")
@@ -79,6 +79,13 @@ def _memory_to_spare() -> bool:
         return False
     available = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
     return int(available.split()[1]) << 10 > 16 << 30 and shutil.disk_usage(shm).free > 10 << 30
+
+
+def _file_system(path: str) -> str:
+    """Its type. In a container it is often an overlay, on which no other can write."""
+    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    above = [(mount[1], mount[2]) for mount in mounts if Path(path).is_relative_to(mount[1])]
+    return max(above, key=lambda mount: len(mount[0]))[1]
 
 
 def _rootless() -> Isolation:
