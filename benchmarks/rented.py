@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from box.testbox.wheelhouse import wheelhouse_options  # noqa: E402
-
 from box.testbox import BoxFactory, Proxy, TestBox  # noqa: E402 - found by the line above
+from box.testbox.wheelhouse import offline  # noqa: E402
 from e2e.cli import Gpubox  # noqa: E402
 
 BOX_FILE = """
@@ -31,10 +30,8 @@ vllm: {build: cpu, max_model_len: 1024, enforce_eager: true, cpu_kvcache_space: 
 @contextmanager
 def rented(name: str = "mybox") -> Iterator[tuple[Gpubox, TestBox, Proxy]]:
     """A box in the ledger of an own HOME, reached through a proxy whose delay the caller sets."""
-    binds, find_links = wheelhouse_options()
-    pip_conf = f"[global]\nno-index = true\nfind-links = {find_links}\n"
     with tempfile.TemporaryDirectory(prefix="gpubox-bench-") as directory, BoxFactory() as boxes:
-        box = boxes(uv_cache=True, binds=binds, files={"/etc/pip.conf": pip_conf})
+        box = boxes(**offline("controller", "small_gpt", "vllm"))
         with Proxy(box.port) as line:
             tool = Gpubox(Path(directory))
             tool("add", name, f"ssh -p {line.port} root@127.0.0.1", "--yes", stdin=f"{box.password}\n")

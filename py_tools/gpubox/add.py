@@ -12,6 +12,7 @@ from gpubox.remote.first_contact import ensure_identity, first_contact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gpubox.remote.login import Endpoint
 
@@ -43,7 +44,7 @@ def add(
         known = ledger.find(name)
         if known is not None and known.state == "released":
             known = None
-        endpoint, notes = _endpoint(name, line, known)
+        endpoint, notes, own_keys = _endpoint(name, line, known)
         if known is not None and known.provider != "attach":
             raise UsageError(
                 f"`{name}` is a box of the provider `{known.provider}`; its login is not given by hand",
@@ -52,7 +53,13 @@ def add(
         pinned = known.host_key if known and not accept_new_key else None
         identity = ensure_identity()
         host_key = first_contact(
-            name, endpoint, password=password, pinned=pinned, accept=accept, identity_file=identity
+            name,
+            endpoint,
+            password=password,
+            pinned=pinned,
+            accept=accept,
+            identity_file=identity,
+            other_keys=own_keys,
         )
         fields = {
             "host": endpoint.host,
@@ -68,17 +75,21 @@ def add(
     return Added(record, notes, known is not None)
 
 
-def _endpoint(name: str, line: str | None, known: BoxRecord | None) -> tuple[Endpoint, tuple[str, ...]]:
+def _endpoint(
+    name: str, line: str | None, known: BoxRecord | None
+) -> tuple[Endpoint, tuple[str, ...], tuple[Path, ...]]:
+    """Where the box is, what of the login line was left aside, and the key that the line names (`-i`)."""
     if line:
         parsed = sshline.parse(line)
-        return parsed.endpoint, tuple(parsed.notes)
+        own_keys = (parsed.identity_file,) if parsed.identity_file is not None else ()
+        return parsed.endpoint, tuple(parsed.notes), own_keys
     if known is None or known.host is None:
         raise UsageError(
             f"how is `{name}` reached?", hint=f'gpubox add {name} "ssh -p 38076 root@connect.westb.seetacloud.com"'
         )
     from gpubox.remote.login import Endpoint as RemoteEndpoint
 
-    return RemoteEndpoint(known.host, known.port or 22, known.user or "root", known.proxy_jump), ()
+    return RemoteEndpoint(known.host, known.port or 22, known.user or "root", known.proxy_jump), (), ()
 
 
 def refuse_unseen(fingerprint: str, _key: str) -> bool:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from box.testbox.wheelhouse import wheelhouse_options
 
 from e2e.cli import Gpubox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from box.testbox import BoxFactory, TestBox
+    from box.testbox.options import Wishes
 
 
 @pytest.fixture
@@ -25,11 +25,6 @@ def gpubox(tmp_path: Path) -> Iterator[Gpubox]:
 
 
 @pytest.fixture
-def rented(boxes: BoxFactory) -> TestBox:
+def rented(boxes: BoxFactory, offline: Callable[..., Wishes]) -> TestBox:
     """A box like a rented one that finds its packages in a directory of wheels."""
-    binds, find_links = wheelhouse_options()
-    return boxes(uv_cache=True, binds=binds, files={"/etc/pip.conf": _pip_conf(find_links)})
-
-
-def _pip_conf(find_links: str) -> str:
-    return f"[global]\nno-index = true\nfind-links = {find_links}\n"
+    return boxes(**offline("controller", "small_gpt", "vllm"))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 def test_demo_twice(gpubox: Gpubox, tmp_path: Path) -> None:
     first = gpubox("demo")
-    assert "> 你是谁？\n我是小箱" in first.stdout
+    assert "> 你是谁？\n我叫小箱" in first.stdout
     assert "receipt: demo (local" in first.stdout
     assert "every SHA-256 verified" in first.stdout
     assert "left running  0" in first.stdout
@@ -39,7 +39,7 @@ def test_demo_twice(gpubox: Gpubox, tmp_path: Path) -> None:
     assert not list((gpubox.home / ".local/share/gpubox/local-boxes").glob("*"))
 
     second = gpubox("demo")
-    assert "> 你是谁？\n我是小箱" in second.stdout
+    assert "> 你是谁？\n我叫小箱" in second.stdout
     assert "step" not in second.stderr, "the model was trained again"
 
 

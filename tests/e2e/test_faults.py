@@ -40,6 +40,14 @@ def converging(box: TestBox) -> bool:
     return any("ansible-playbook" in line for line in box.processes())
 
 
+def _interrupt_at(gpubox: Gpubox, step: str) -> None:
+    client = gpubox.start("up", "mybox")
+    wait_for(step, lambda: step in gpubox.stderr_of("up", "mybox") or client.poll() is not None)
+    os.killpg(client.pid, signal.SIGINT)
+    assert client.wait(timeout=60) in (0, 130)
+    assert "Traceback" not in gpubox.stderr_of("up", "mybox")
+
+
 class TestFirstContact:
     def test_wrong_password(self, gpubox: Gpubox, box: TestBox) -> None:
         done = gpubox("add", "mybox", box.ssh_line, "--yes", stdin="wrong\n", code=4)
@@ -92,14 +100,7 @@ class TestConverge:
 
     def test_interrupt_at_every_step(self, gpubox: Gpubox, added: TestBox) -> None:
         for step in ("facts and preflight", "bundle", "controller environment", "converge"):
-            client = gpubox.start("up", "mybox")
-            wait_for(
-                step,
-                lambda step=step, client=client: step in gpubox.stderr_of("up", "mybox") or client.poll() is not None,
-            )
-            os.killpg(client.pid, signal.SIGINT)
-            assert client.wait(timeout=60) in (0, 130)
-            assert "Traceback" not in gpubox.stderr_of("up", "mybox")
+            _interrupt_at(gpubox, step)
         gpubox("up", "mybox")
         assert gpubox.json("up", "mybox")["changed"] is False
 

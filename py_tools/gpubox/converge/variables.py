@@ -7,6 +7,7 @@ import os
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
+from gpubox import paths
 from gpubox.boxfile.models import SMALL_GPT, ModelSource
 from gpubox.errors import UsageError
 
@@ -38,6 +39,9 @@ def role_variables(
         **_section(box, "python_env"),
         **_section(box, "small_gpt"),
     }
+    if box.provider == "local" and box.model == SMALL_GPT:
+        # The box is this machine: a model that is trained once need not be trained again for the next box.
+        variables["small_gpt_cache_dir"] = str(paths.cache_dir() / SMALL_GPT)
     if box.engine == "vllm" and box.vllm is not None:
         variables |= _model(box, root) | _section(box, "vllm") | _vllm(box.vllm, facts, environ)
     return variables
