@@ -34,6 +34,7 @@ class Request:
     key: str
     requirements: list[str]
     excludes: list[str] = field(default_factory=list)
+    imports: list[str] = field(default_factory=list)
     python: str = ""
     index_url: str = ""
     extra_index_urls: list[str] = field(default_factory=list)
@@ -64,7 +65,7 @@ def main() -> int:
     progress = Progress(os.environ.get("GPUBOX_PROGRESS"))
     if not (request.build / STAMP).exists():
         clear_old_builds(request)
-        trouble = install(request, progress)
+        trouble = install(request, progress) or try_imports(request, progress)
         if trouble:
             sys.stderr.write(f"{trouble}\n")
             return 1
@@ -90,6 +91,22 @@ def install(request: Request, progress: Progress) -> str:
         progress.tell("resolving the packages")
         code, said = run([uv, *arguments], environment, progress)
     return "" if code == 0 else explain(said, settings)
+
+
+def try_imports(request: Request, progress: Progress) -> str:
+    """Import what the environment is for, so that a wrong mixture is found now; the empty string, or why not.
+
+    It also compiles their bytecode, which would else be done by the first start: 11 of vLLM's 20 CPU seconds.
+    """
+    if not request.imports:
+        return ""
+    progress.tell(f"importing {', '.join(request.imports)}")
+    python = request.build / "bin" / "python"
+    code, said = run([str(python), "-c", f"import {', '.join(request.imports)}"], dict(os.environ), progress)
+    if code == 0:
+        return ""
+    last = next((line for line in reversed(said.splitlines()) if line.strip()), f"exit code {code}")
+    return f"the environment `{request.name}` was installed, but its packages do not work together: {last.strip()}"
 
 
 def clear_old_builds(request: Request) -> None:

@@ -179,3 +179,17 @@ def test_leaves_out_what_is_excluded(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (box.root / "envs/probe/bin/python").exists()
     assert not list((box.root / "envs/probe").glob("lib/*/site-packages/gpubox_probe.py"))
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed here")
+def test_an_environment_that_cannot_be_imported_is_none(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    wheel(box.wheels, "1.0")
+    failed = box.make(imports=["gpubox_probe", "gpubox_probe.gpu"])
+    assert failed.returncode == 1
+    assert "its packages do not work together" in failed.stderr
+    assert "gpubox_probe.gpu" in failed.stderr
+    assert not (box.root / "envs/probe").exists()
+    done = box.make(imports=["gpubox_probe"])
+    assert done.returncode == 0, done.stderr
+    assert list((box.root / "envs/probe").glob("lib/*/site-packages/__pycache__/gpubox_probe.*.pyc"))

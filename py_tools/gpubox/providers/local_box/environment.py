@@ -48,6 +48,8 @@ def session_environment(box: BoxDir, caller: Mapping[str, str], *, user: str, sh
         "SHELL": shell,
         "TMPDIR": str(box.short_tmp),
         "UV_CACHE_DIR": str(uv_cache(box)),
+        # uv links sources from its cache, so their bytecode stays right from box to box: vLLM's costs 13 CPU seconds.
+        "PYTHONPYCACHEPREFIX": str(uv_cache(box).with_name("pycache")),
         MARKER: box.id,
     }
 

@@ -22,7 +22,7 @@ _STOP_TIMEOUT = 20.0
 # and a boot, and none of the secrets of a login session.
 _KEPT = {"HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE"}
 _KEPT |= {"SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
-_KEPT_PREFIXES = ("LC_", "PIP_", "UV_", "CUDA_", "NVIDIA_")
+_KEPT_PREFIXES = ("PYTHONPYCACHEPREFIX", "LC_", "PIP_", "UV_", "CUDA_", "NVIDIA_")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
