@@ -30,7 +30,7 @@ def find_box_file(name: str, given: Path | None = None) -> Path:
     raise UnknownBox(
         f"no box file `boxes/{name}.yml`" + (f"; did you mean `{near[0]}`?" if near else ""),
         where=str(Path("boxes").absolute()),
-        hint=f"gpubox init {name} --template 4090-vllm",
+        hint=f"gpubox init {name} --template attach",
     )
 
 

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 
 @click.command(name="init")
-@click.argument("name")
-@click.option("--template", default="4090-vllm", show_default=True, help="Which starter file.")
-@click.option("--list", "list_them", is_flag=True, is_eager=True, help="Print the names of the starter files.")
-def init_command(name: str, template: str, list_them: bool) -> None:
+@click.argument("name", required=False)
+@click.option("--template", default="attach", show_default=True, help="Which starter file; `--list` names them.")
+@click.option("--list", "list_them", is_flag=True, help="Print the names of the starter files.")
+def init_command(name: str | None, template: str, list_them: bool) -> None:
     """Write a starter box file, boxes/NAME.yml."""
     from gpubox.boxfile import template_names, write_starter
 
     if list_them:
         click.echo("\n".join(template_names()))
         return
+    if name is None:
+        raise click.UsageError("how shall the box be called? `gpubox init NAME`")
     path = write_starter(name, template, Path("boxes"))
     click.echo(path)
     click.echo(f"edit it, then: gpubox up {name}", err=True)
@@ -72,7 +74,7 @@ def add_command(name: str, line: str | None, accept_new_key: bool, yes: bool, as
         return
     click.echo(f"`{name}` is {endpoint}; the host key is pinned and a key of gpubox's own logs in", err=True)
     if not Path("boxes", f"{name}.yml").exists():
-        click.echo(f"next: gpubox init {name} --template 4090-vllm, then gpubox up {name}", err=True)
+        click.echo(f"next: gpubox init {name} --template attach, then gpubox up {name}", err=True)
 
 
 @click.command(name="up")

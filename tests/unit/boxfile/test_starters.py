@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def test_the_starters_there_are() -> None:
-    assert template_names() == ["4090-finetune", "4090-ktransformers-r1", "4090-ollama", "4090-vllm", "local-demo"]
+    rented = ["4090-finetune", "4090-ktransformers-r1", "4090-ollama", "4090-vllm"]
+    assert template_names() == [*rented, "attach", "local-demo"]
 
 
 @pytest.mark.parametrize("template", template_names())
