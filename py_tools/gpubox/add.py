@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from gpubox.errors import Refused, UsageError
 from gpubox.ledger import BoxRecord, Ledger
 from gpubox.remote import sshline
+from gpubox.remote.facts import read_facts
 from gpubox.remote.first_contact import ensure_identity, first_contact
+from gpubox.remote.host import Host
+from gpubox.remote.login import Login
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +74,9 @@ def add(
             "state": "running",
         }
         record = ledger.update(name, **fields) if known else ledger.add(name, "attach", **fields)
+        # What the box is like belongs to knowing it: plain Ansible's inventory takes it from the ledger.
+        with Host(Login.of(record)) as host:
+            record = ledger.update(name, facts=read_facts(host).model_dump(mode="json"))
         ledger.audit(name, "add", "done", {"host": endpoint.host, "port": endpoint.port, "user": endpoint.user})
     return Added(record, notes, known is not None)
 

@@ -173,7 +173,9 @@ make_controller() {
     make_environment
     say "installing ansible-core and supervisor"
     # All versions are pinned in the file, with what they need.
-    install "$uv" pip install --python "$controller/bin/python" --no-deps -r "$here/requirements.txt"
+    # uv has no variable for this one.
+    if [ "${PIP_NO_INDEX:-}" = 1 ]; then set -- --no-index; else set --; fi
+    install "$uv" pip install "$@" --python "$controller/bin/python" --no-deps -r "$here/requirements.txt"
     made=$(stamp) || fail 1 "the new controller environment does not work" "\`rm -rf $controller\`, then try again"
     printf '%s\n' "$made" >"$controller/.gpubox-stamp"
 }

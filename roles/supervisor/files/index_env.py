@@ -48,7 +48,7 @@ def variables(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
     if links:
         found.update(UV_FIND_LINKS=",".join(links), PIP_FIND_LINKS=" ".join(links))
     if "".join(settings.get("no-index", [])).lower() in {"1", "true", "yes", "on"}:
-        found.update(UV_NO_INDEX="1", PIP_NO_INDEX="1")
+        found["PIP_NO_INDEX"] = "1"
     if hosts:
         found.update(UV_INSECURE_HOST=" ".join(hosts), PIP_TRUSTED_HOST=" ".join(hosts))
     return found
