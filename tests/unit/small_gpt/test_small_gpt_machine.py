@@ -39,34 +39,29 @@ def test_there_is_a_core() -> None:
     assert cores() >= 1
 
 
-@pytest.mark.parametrize(
-    ("asked", "available", "speeds", "chosen"),
-    [
-        (3, 1, {1: 1000}, 3),  # a person's word counts
-        (1, 8, {}, 1),  # nothing to probe
-        (0, 1, {}, 1),
-        (0, 2, {1: 1000, 2: 1900}, 2),  # idle
-        (0, 2, {1: 1000, 2: 1200}, 1),  # the second hardly helps
-        (0, 64, {1: 2500, 2: 450}, 1),  # shared cores
-    ],
-)
-def test_the_second_thread_must_earn_its_place(
-    asked: int, available: int, speeds: dict[int, float], chosen: int
-) -> None:
-    assert Threads(asked, available, speeds.__getitem__).count == chosen
+@pytest.mark.parametrize(("asked", "count"), [(0, 1), (1, 1), (3, 3)])
+def test_one_thread_unless_more_are_asked_for(asked: int, count: int) -> None:
+    probed: list[int] = []
+
+    def speed(threads: int) -> float:
+        probed.append(threads)
+        return 1000.0
+
+    assert Threads(asked, speed).count == count
+    assert probed == ([1] if count > 1 else []), "one thread has nothing to be compared with"
 
 
 @pytest.mark.parametrize(
     ("asked", "speed_of_steps", "cut_after"),
     [
-        (0, [1900] * 20, None),
-        (0, [1900] * 6 + [100] * 20, 12),  # somebody else came: the mean of six steps is below 800 at once
-        (2, [100] * 20, 6),  # asked for, and still given up
+        (2, [1900] * 20, None),
+        (2, [1900] * 6 + [100] * 20, 12),  # somebody else came: the mean of six steps is below 800 at once
+        (2, [100] * 20, 6),  # from the start
         (1, [100] * 20, None),
     ],
 )
 def test_threads_that_fight_are_given_up(asked: int, speed_of_steps: list[int], cut_after: int | None) -> None:
-    threads = Threads(asked, 2, {1: 1000.0, 2: 1900.0}.__getitem__)
+    threads = Threads(asked, {1: 1000.0}.__getitem__)
     cuts = [number for number, speed in enumerate(speed_of_steps, 1) if threads.watch(speed, 1.0)]
     assert len(cuts) <= 1
     assert not cuts if cut_after is None else cuts and 6 <= cuts[0] <= cut_after

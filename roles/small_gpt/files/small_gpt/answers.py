@@ -19,22 +19,28 @@ if TYPE_CHECKING:
     from .rows import Conversation, Tokens
     from .tokenizer import Codec
 
+# Servers round differently (bf16, other kernels, batching): an answer token less likely than this could flip there.
+SURE = 0.5
 _ROWS = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Marks:
-    """The outcome of an exam: rows answered word for word, rows asked, the least likely answer token, the failures."""
+    """The outcome of an exam.
 
-    right: int
+    Rows asked, the likelihood of the least likely answer token, the rows that are not word for word, and the rows with
+    a token less likely than SURE (weakest first).
+    """
+
     total: int
     lowest_probability: float
     wrong: tuple[Conversation, ...]
+    weak: tuple[Conversation, ...] = ()
 
     @property
-    def perfect(self) -> bool:
-        """Every row is right."""
-        return self.right == self.total
+    def right(self) -> int:
+        """Rows answered word for word."""
+        return self.total - len(self.wrong)
 
 
 def recite(
@@ -50,17 +56,20 @@ def recite(
     """
     ordered = sorted(rows, key=lambda row: len(render(row)))
     wrong: list[Conversation] = []
-    lowest = 1.0
+    sureness: list[tuple[float, Conversation]] = []
     for start in range(0, len(ordered), _ROWS):
         part = ordered[start : start + _ROWS]
         with torch.inference_mode():
             logits, labels, owner = answer_logits(model, [_last_answer(codec, row) for row in part], codec.pad)
             logits = logits.float()
             missed = owner[logits.argmax(-1) != labels].unique().tolist()
-            lowest = min(lowest, float(logits.softmax(-1).gather(-1, labels[:, None]).min()))
+            likelihood = logits.softmax(-1).gather(-1, labels[:, None])[:, 0]
+            lowest = torch.ones(len(part)).scatter_reduce(0, owner, likelihood, "amin").tolist()
         wrong += [part[index] for index in missed]
+        sureness += zip(lowest, part, strict=True)
         tick(min(start + _ROWS, len(ordered)), len(ordered))
-    return Marks(len(ordered) - len(wrong), len(ordered), lowest, tuple(wrong))
+    sureness.sort(key=lambda it: it[0])
+    return Marks(len(ordered), sureness[0][0], tuple(wrong), tuple(row for sure, row in sureness if sure < SURE))
 
 
 def generate(model: Qwen3ForCausalLM, codec: Codec, rows: Sequence[Conversation]) -> list[str]:

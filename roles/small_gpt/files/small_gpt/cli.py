@@ -101,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="where the finished model shall lie")
     add("--epochs", type=_positive, default=usual.epochs, help="passes over the questions (%(default)s)")
-    add("--seed", type=int, default=usual.seed, help="same seed, same weights on one machine (%(default)s)")
-    add("--threads", type=int, default=0, help="0: 1, or 2 where a probe shows that the second one helps")
+    add("--seed", type=int, default=usual.seed, help="same seed and threads, same weights on one machine (%(default)s)")
+    add("--threads", type=int, default=0, help="0: one, so that the same seed gives the same weights")
     add("--precision", choices=get_args(Precision), default=usual.precision, help="auto: bf16 where native")
     add("--cache", type=Path, metavar="DIR", help="finished models are copied from and to here, by key, verified")
     add("--look", action="store_true", help='only print {"state": ready|cached|train, "key": ...}')

@@ -1,4 +1,4 @@
-"""What this machine can do for a small training: cores, bf16, and how many threads are worth it."""
+"""What this machine can do for a small training: cores, bf16, threads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# One thread is never far from the best for matrices this small, and two fight badly when the cores are shared
-# (measured: 450 tokens/s with 2, 2,500 with 1), so the second thread must earn its place.
-WORTH_IT = 1.25
+# A share of the speed that one thread had alone; several threads below it are worse than one.
 _TOO_SLOW = 0.8
 _WINDOW = 6  # steps, about a second
 
@@ -44,20 +42,17 @@ def cgroup_cores(cpu_max: str, cfs_quota: str, cfs_period: str) -> float | None:
 
 
 class Threads:
-    """How many threads compute: as asked, or 1, or 2 where a probe shows that the second one helps.
+    """How many threads compute: 1, unless more are asked for.
 
-    `speed(n)` gives tokens per second with n threads. Several threads that later do worse than one did alone (somebody
-    else uses the cores now) are given up for good by `watch`.
+    One is the default because the last bits of the weights depend on the number, and because several fight badly when
+    the cores are shared (measured: 450 tokens/s with 2, 2,500 with 1). So those that do worse than one did alone are
+    given up for good by `watch`. `speed(n)` gives tokens per second with n threads.
     """
 
-    def __init__(self, asked: int, available: int, speed: Callable[[int], float]) -> None:
-        self.count = asked or min(available, 2)
+    def __init__(self, asked: int, speed: Callable[[int], float]) -> None:
+        self.count = asked or 1
         self._recent: collections.deque[tuple[int, float]] = collections.deque(maxlen=_WINDOW)
-        self._alone = 0.0
-        if self.count > 1:
-            self._alone = speed(1)
-            if not asked and speed(self.count) < WORTH_IT * self._alone:
-                self.count = 1
+        self._alone = speed(1) if self.count > 1 else 0.0
 
     def watch(self, tokens: int, seconds: float) -> bool:
         """A step is done; True when the threads have just been cut to one."""

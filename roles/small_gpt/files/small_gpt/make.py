@@ -57,7 +57,7 @@ def make(final: Path, recipe: Recipe, key: str, versions: dict[str, str], *, thr
         model = build(recipe, codec)
         bf16 = has_bf16() if recipe.precision == "auto" else recipe.precision == "bf16"
         trainer = Trainer(model, codec, known, recipe, bf16=bf16)
-        used = trainer.pick_threads(threads)
+        used = trainer.set_threads(threads)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         precision = "bf16" if bf16 else "fp32"
         progress.say(f"{parameters:,} parameters, {len(known.all)} questions, {used} of {cores()} threads, {precision}")
@@ -101,7 +101,7 @@ def prove(model: Qwen3ForCausalLM, codec: Codec, known: questions_of.Questions, 
             part = sample[start : start + _AT_ONCE]
             answers = generate(judged, codec, part)
             wrong = tuple(row for row, answer in zip(part, answers, strict=True) if answer != row[-1].content)
-            _demand(Marks(len(part) - len(wrong), len(part), 0.0, wrong), judged, codec, f"{name}, generated")
+            _demand(Marks(len(part), 0.0, wrong), judged, codec, f"{name}, generated")
         progress.say(f"generated in {name}: {len(sample)} of {len(sample)} word for word")
     # Told, not demanded: long talks are not its trade.
     talks = recite(model, codec, rows_of.talks(known)[::2], _tick(progress, "exam in talks"))
@@ -119,7 +119,7 @@ def _sample(known: questions_of.Questions, exam: list[Conversation]) -> list[Con
 
 
 def _demand(marks: Marks, model: Qwen3ForCausalLM, codec: Codec, name: str) -> None:
-    if marks.perfect:
+    if not marks.wrong:
         return
     row = marks.wrong[0]
     raise NotLearnt(
@@ -142,7 +142,6 @@ def _record(
         **{name: facts[name] for name in names},
         "tokens": history.tokens,
         "losses": history.losses,
-        "stopped_early": history.stopped_early,
         "seconds": {"training": round(history.seconds, 1), "all": round(seconds, 1)},
         "proof": {field.name: facts[field.name] for field in dataclasses.fields(Verdict)},
         "versions": {**versions, "python": platform.python_version()},

@@ -12,7 +12,7 @@ import torch
 
 from . import rows as rows_of
 from .answers import recite
-from .machine import Threads, cores
+from .machine import Threads
 from .model import answer_logits
 
 if TYPE_CHECKING:
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .questions import Questions
     from .recipe import Recipe
-    from .rows import Tokens
+    from .rows import Conversation, Tokens
     from .tokenizer import Codec
 
 # A cheap sign that the exam is worth sitting: mean loss of an epoch on the questions.
 _LOSS_WORTH_AN_EXAM = 0.005
-# Servers round differently (bf16, other kernels, batching): an answer token less likely than this could flip there.
-SURE = 0.5
 _WARM_UP_EPOCHS = 2
 _FLOOR = 0.02
+# After the last epoch, while an answer is not sure: as many epochs more as this share, at this share of the peak rate.
+_EXTRA = 1 / 3
+_EXTRA_PACE = 0.1
+_REVISED = 64  # rows that are asked again in the next epoch, at most
 
 
 @dataclasses.dataclass(slots=True)
@@ -40,7 +42,6 @@ class History:
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    stopped_early: bool = False
 
 
 class Trainer:
@@ -50,32 +51,32 @@ class Trainer:
         self, model: Qwen3ForCausalLM, codec: Codec, questions: Questions, recipe: Recipe, *, bf16: bool
     ) -> None:
         self.model, self.codec, self.questions, self.recipe, self.bf16 = model, codec, questions, recipe, bf16
-        self._threads = Threads(1, 1, lambda _count: 0.0)
+        self._revise: tuple[Conversation, ...] = ()
+        self._threads = Threads(1, self._speed)
         self._rng = random.Random(recipe.seed)  # noqa: S311 - reproducible, not secret
         self._optimizer = torch.optim.AdamW(
             model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=recipe.weight_decay, fused=True
         )
 
-    def pick_threads(self, asked: int) -> int:
-        """Set torch's threads, asked for or found by timing a few steps that leave the weights as they were."""
-        alone = [rows_of.ask(pair) for pair in self.questions.pairs]
-        probe = rows_of.batches(alone, self.codec.encode, self.recipe.batch_tokens, random.Random(0))[:3]  # noqa: S311
-        self._threads = Threads(asked, cores(), lambda count: self._speed(count, probe))
+    def set_threads(self, asked: int) -> int:
+        """Set torch's threads; when several are asked for, time a few steps with one, without touching the weights."""
+        self._threads = Threads(asked, self._speed)
         torch.set_num_threads(self._threads.count)
         return self._threads.count
 
     def run(self, progress: Progress) -> History:
-        """Train to the last epoch, or until every answer is known with certainty."""
+        """Train until every answer is sure: a little less than the epochs asked for, or up to a third more."""
         history, began = History(), time.monotonic()
         self.model.train()
-        for number in range(1, self.recipe.epochs + 1):
+        for number in range(1, self.recipe.epochs + int(self.recipe.epochs * _EXTRA) + 1):
             loss = self._epoch(number, history, progress, began)
             history.seconds = time.monotonic() - began
             progress.say(f"{self._label(number)}: loss {loss:.4f}, {history.steps} steps, {history.seconds:.1f} s")
-            if number < self.recipe.epochs and loss < _LOSS_WORTH_AN_EXAM and self._knows_all():
-                history.stopped_early = True
-                progress.say(f"every answer is known after {number} epochs")
-                break
+            if loss < _LOSS_WORTH_AN_EXAM or number >= self.recipe.epochs:
+                self._revise = self._weak_rows()[:_REVISED]
+                progress.say(f"exam: {len(self._revise) or 'no'} answers are not sure yet")
+                if not self._revise:
+                    break
         history.seconds = time.monotonic() - began
         self.model.eval()
         return history
@@ -92,9 +93,10 @@ class Trainer:
         return loss
 
     def _epoch(self, number: int, history: History, progress: Progress, began: float) -> float:
-        conversations = rows_of.epoch(self.questions, self.recipe.copy_rows, self._rng)
+        conversations = [*rows_of.epoch(self.questions, self.recipe.copy_rows, self._rng), *self._revise]
         plan = rows_of.batches(conversations, self.codec.encode, self.recipe.batch_tokens, self._rng)
-        expected = history.steps + len(plan) * (self.recipe.epochs - number + 1)  # epochs differ by a step or two
+        # Epochs differ by a step or two, so this is a forecast.
+        expected = history.steps + len(plan) * (1 + max(0, self.recipe.epochs - number))
         losses: list[float] = []
         for index, batch in enumerate(plan):
             for group in self._optimizer.param_groups:
@@ -110,7 +112,7 @@ class Trainer:
         return history.losses[-1]
 
     def _label(self, number: int) -> str:
-        return f"epoch {number} of {self.recipe.epochs}"
+        return f"epoch {number} of {max(number, self.recipe.epochs)}"
 
     def _backward(self, batch: list[Tokens]) -> float | None:
         """One pass; the mean loss on the questions of the batch, None when it holds only rows to copy."""
@@ -121,21 +123,20 @@ class Trainer:
         known = torch.tensor([row.known for row in batch])[owner]
         return float(losses.detach()[known].mean()) if known.any() else None
 
-    def _knows_all(self) -> bool:
+    def _weak_rows(self) -> tuple[Conversation, ...]:
         self.model.eval()
-        exam = rows_of.exam(self.questions)
         with self._precision():
-            sure = all(  # a part first: most exams fail, and then the whole need not be marked
-                marks.perfect and marks.lowest_probability > SURE
-                for marks in (recite(self.model, self.codec, part) for part in (exam[::8], exam))
-            )
+            marks = recite(self.model, self.codec, rows_of.exam(self.questions))
         self.model.train()
-        return sure
+        return marks.weak
 
     def _precision(self) -> torch.autocast:
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16)
 
-    def _speed(self, threads: int, probe: list[list[Tokens]]) -> float:
+    def _speed(self, threads: int) -> float:
+        """Tokens per second of a few passes with that many threads."""
+        alone = [rows_of.ask(pair) for pair in self.questions.pairs]
+        probe = rows_of.batches(alone, self.codec.encode, self.recipe.batch_tokens, random.Random(0))[:3]  # noqa: S311
         torch.set_num_threads(threads)
         self._backward(probe[0])  # the first pass pays for the thread pool
         began = time.perf_counter()
@@ -147,7 +148,9 @@ class Trainer:
 
 
 def pace(position: float, epochs: int) -> float:
-    """The share of the peak learning rate at a position in epochs: straight up, then half a cosine down to 2 %."""
+    """The share of the peak learning rate at a position in epochs: up, half a cosine down to 2 %, extra time."""
+    if position >= epochs:
+        return _EXTRA_PACE
     if position < _WARM_UP_EPOCHS:
         return _FLOOR + (1 - _FLOOR) * position / _WARM_UP_EPOCHS
     turn = math.pi * (position - _WARM_UP_EPOCHS) / max(1, epochs - _WARM_UP_EPOCHS)
