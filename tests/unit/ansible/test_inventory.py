@@ -77,7 +77,7 @@ def test_a_box_with_all_that_a_play_needs(place: Path) -> None:
     assert "StrictHostKeyChecking yes" in config
     assert "HostKeyAlias gpubox-writer" in config
     assert values["ansible_remote_tmp"] == "/data/.ansible/tmp"
-    assert values["ansible_python_interpreter"] == "/data/gpubox/controller/bin/python"
+    assert values["ansible_interpreter_python_fallback"][0] == "/data/gpubox/controller/bin/python"
     wanted = {"gpubox_root": "/data/gpubox", "vllm_max_model_len": 256, "vllm_cuda": 12, "vllm_build": "cuda"}
     assert {name: values[name] for name in wanted} == wanted
     for group in ("provider_attach", "engine_vllm", "gpu_rtx_4090"):

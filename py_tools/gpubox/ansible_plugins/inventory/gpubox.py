@@ -41,6 +41,9 @@ plugin: gpubox
 """
 
 
+_PYTHONS = ["python3.13", "python3.12", "python3.11", "/usr/bin/python3", "python3", "/root/miniconda3/bin/python"]
+
+
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible has no types
     """Reads the ledger and the box files."""
 
@@ -119,9 +122,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible has
         data_dir = record.data_dir or (preflight.data_dir(facts, box) if facts else "")
         root = record.root or (preflight.root(facts, box) if facts else "")
         variables = role_variables(box, root=root, data_dir=data_dir, facts=facts)
-        if record.digest:
-            # A box that was converged has the controller's own Python; before that, Ansible looks for one itself.
-            variables["ansible_python_interpreter"] = f"{root}/controller/bin/python"
+        # The controller's own Python where it is there (it may be all that a box has), else what Ansible finds.
+        variables["ansible_interpreter_python_fallback"] = [f"{root}/controller/bin/python", *_PYTHONS]
         # Ansible would expand `~` by the password database, which is wrong where HOME is another.
         variables["ansible_remote_tmp"] = f"{data_dir}/.ansible/tmp"
         return variables, groups
