@@ -19,7 +19,6 @@ BOX_FILE = """
 provider: attach
 engine: vllm
 model: small-gpt
-small_gpt: {threads: 2}
 vllm: {build: cpu, max_model_len: 1024, enforce_eager: true, cpu_kvcache_space: 1}
 """
 ANSWER_HAS = "小箱"

@@ -28,6 +28,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     system.libc,
     system.python,
     system.tools,
+    system.libraries,
     storage.data_disk,
     storage.space,
     storage.inodes,

@@ -122,6 +122,18 @@ def tools(case: Case) -> Iterator[Finding]:
     yield ok("tools", f"tar and gzip{rest}")
 
 
+def libraries(case: Case) -> Iterator[Finding]:
+    """System libraries that no Python package brings along."""
+    found = case.facts.libraries
+    if case.build != "cpu" or not case.serves or "libnuma.so.1" not in found or found["libnuma.so.1"]:
+        return
+    if case.facts.system.uid == 0 and case.facts.has("apt-get"):
+        yield ok("libraries", "libnuma is missing; the role vllm installs `libnuma1`")
+        return
+    message = "vLLM's CPU build does not start without libnuma, which the box lacks"
+    yield blocker("libraries", message, install(case.facts, "libnuma1" if case.facts.has("apt-get") else "numactl"))
+
+
 def cores(case: Case) -> Iterator[Finding]:
     """CPU time that the box may really use, which is not what `nproc` shows in a container."""
     cpu = case.facts.cpu

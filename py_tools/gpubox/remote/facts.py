@@ -185,6 +185,7 @@ class Facts(_Fact):
     pythons: tuple[Python, ...] = ()
     conda: str | None = None
     tools: dict[str, str | None] = {}
+    libraries: dict[str, str | None] = {}
     pip: Pip = Pip()
     listening: tuple[int, ...] = ()
     holders: dict[int, str] = {}

@@ -604,6 +604,17 @@ tools_section() {
     section tools
 }
 
+# libnuma: vLLM's CPU build does not start without it, and small images lack it.
+libraries_section() {
+    library_path=
+    for library_file in "$R"/usr/lib/*/libnuma.so.1 "$R"/lib/*/libnuma.so.1 "$R"/usr/lib64/libnuma.so.1 \
+        "$R"/lib64/libnuma.so.1 "$R"/usr/lib/libnuma.so.1 "$R"/usr/local/lib/libnuma.so.1; do
+        if [ -e "$library_file" ]; then library_path=$library_file && break; fi
+    done
+    text_or_null libnuma.so.1 "$library_path"
+    section libraries
+}
+
 pip_section() {
     pip_index=${PIP_INDEX_URL:-}
     if [ -z "$pip_index" ]; then
@@ -718,6 +729,7 @@ main() {
     gpu_section
     pythons_section
     tools_section
+    libraries_section
     pip_section
     ports_section
     gpubox_section
