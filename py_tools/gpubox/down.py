@@ -119,7 +119,7 @@ def down(
         if not agreed:
             raise Refused("nothing was done", where=name)
         ledger.audit(name, "down", "begun", {"files": len(intent.files), "bytes": intent.size})
-        place = (results or _default_place(name)) if intent.files else results
+        place = (results or results_place(name)) if intent.files else results
         if intent.files and place is not None:
             _bring_home(record, intent, place, board, title="bring it home")
         with board.step("stop everything") as step:
@@ -147,6 +147,11 @@ def _out_of_reach(name: str, intent: Plan) -> Refused:
         where=name,
         hint=f"`gpubox start {name}` and try again, or give it up with `gpubox down {name} --abandon-data`",
     )
+
+
+def results_place(name: str, below: Path = Path("gpubox-results")) -> Path:
+    """A new directory for what comes home from the box `name`, named by the time (UTC)."""
+    return below.absolute() / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _bring_home(record: BoxRecord, intent: Plan, place: Path, board: Board, *, title: str) -> None:
@@ -233,10 +238,6 @@ def _plan_words(intent: Plan) -> str:
     return (
         f"{len(intent.files)} files, {intent.size / 2**20:.1f} MiB; running: {', '.join(intent.running) or 'nothing'}"
     )
-
-
-def _default_place(name: str) -> Path:
-    return Path("gpubox-results").absolute() / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _has_boxctl(host: Host, root: str) -> bool:
