@@ -120,12 +120,18 @@ class Ledger:
         return [Audit.model_validate({**dict(row), "name": name, "detail": json.loads(row["detail"])}) for row in rows]
 
     @contextmanager
-    def lock(self, name: str, *, wait: float = 0.0) -> Iterator[None]:
-        """Keep other gpubox processes from changing the box `name` meanwhile.
+    def lock(self, name: str, *, wait: float = 0.0, shared: bool = False) -> Iterator[None]:
+        """Keep other gpubox processes from changing the box `name` meanwhile; `shared`: but those that share it, too.
 
         Waits `wait` seconds for one that does. Raises `Refused`, naming who has it.
         """
-        with locks.held(self.path.parent / "locks", check_name(name), wait=wait):
+        with locks.held(self.path.parent / "locks", check_name(name), wait=wait, shared=shared):
+            yield
+
+    @contextmanager
+    def renting(self, name: str, *, wait: float) -> Iterator[None]:
+        """Keep others that share the lock of the box `name` from renting it a second time; waits as `lock` does."""
+        with locks.held(self.path.parent / "locks" / "renting", check_name(name), wait=wait):
             yield
 
     def _unknown(self, name: str) -> UnknownBox:

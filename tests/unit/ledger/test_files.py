@@ -177,6 +177,39 @@ def test_a_lock_is_given_back_after_an_error(path: Path) -> None:
     assert not list((path.parent / "locks").glob("*.pid"))
 
 
+def test_a_shared_lock_is_shared_and_keeps_the_others_out(path: Path) -> None:
+    ours, theirs = FORK.Pipe()
+    child = FORK.Process(target=_hold_lock, args=(path, theirs), kwargs={"shared": True})
+    child.start()
+    assert ours.recv() == "locked"
+    with Ledger(path) as ledger:
+        with pytest.raises(Refused, match=f"process {child.pid} is working on the box `demo`"), _lock(ledger):
+            pass
+        # Among those that share it one rents alone.
+        with (
+            ledger.lock("demo", shared=True),
+            ledger.renting("demo", wait=0),
+            pytest.raises(Refused),
+            ledger.renting("demo", wait=0),
+        ):
+            pass
+        ours.send("go")
+        child.join(SECONDS)
+        with _lock(ledger), pytest.raises(Refused), ledger.lock("demo", shared=True):
+            pass
+
+
+def test_a_lock_can_be_waited_for(path: Path) -> None:
+    ours, theirs = FORK.Pipe()
+    child = FORK.Process(target=_hold_lock, args=(path, theirs))
+    child.start()
+    assert ours.recv() == "locked"
+    ours.send("go")
+    with Ledger(path) as ledger, ledger.lock("demo", wait=SECONDS):
+        child.join(SECONDS)
+    assert child.exitcode == 0
+
+
 def _lock(ledger: Ledger) -> AbstractContextManager[None]:
     return ledger.lock("demo")
 
@@ -226,7 +259,7 @@ def _intend_and_wait(path: Path, told: Connection) -> None:
     told.recv()
 
 
-def _hold_lock(path: Path, told: Connection) -> None:
-    with Ledger(path) as ledger, ledger.lock("demo"):
+def _hold_lock(path: Path, told: Connection, *, shared: bool = False) -> None:
+    with Ledger(path) as ledger, ledger.lock("demo", shared=shared):
         told.send("locked")
         told.recv()
