@@ -54,12 +54,21 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
     box = load(path)
     refuse_what_is_not_yet(box, path)
     bundle = bundles.build()
-    record = _known(name, box, path, board)
-    if not full and (status := _fresh(record, box, bundle)) is not None:
-        with board.step("nothing to do") as step:
-            step.state = "kept"
-        return Up(record, status, changed=False)
-    login = Login.of(record)
+    # Shared: another `up` attaches to the same converge, but nobody takes the box down under our feet.
+    with Ledger() as ledger, ledger.lock(name, shared=True):
+        record = _known(ledger, name, box, path, board)
+        if not full and (status := _fresh(record, box, bundle)) is not None:
+            with board.step("nothing to do") as step:
+                step.state = "kept"
+            return Up(record, status, changed=False)
+        while (done := _converge(ledger, record, box, bundle, board)) is None:
+            board.note("the run that was under way had other wishes; converging to these now")
+        return done
+
+
+def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, board: Board) -> Up | None:
+    """Prepare the box, run the playbook and follow it; None when the run that was under way had another digest."""
+    name, login = record.name, Login.of(record)
     with Host(login) as host:
         with board.step("facts and preflight") as step:
             record, facts, findings = survey(host, record, box)
@@ -84,12 +93,11 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
         started = runs.start(host, root, bundle, digest=digest, variables=variables, playbook=_PLAYBOOK)
     story = _follow(login, root, started, board)
     if started.digest != digest:
-        board.note("the run that was under way had other wishes; converging to these now")
-        return up(name, board=board, box_file=box_file, full=full)
-    with Ledger() as ledger, Host(login) as host:
+        return None
+    with Host(login) as host:
         record = ledger.update(name, digest=digest, state="running")
         ledger.audit(name, "converge", "done", {"run": started.run, "changed": story.changed})
-        status = Boxctl(host, root).call("status")
+        status = Boxctl(host, root).call("status", retry=True)
     return Up(record, status, changed=True, story=story, warnings=tuple(item.message for item in findings.warnings))
 
 
@@ -152,32 +160,35 @@ def summary(facts: Facts) -> str:
     return f"{facts.cpu.effective:g} cores, {facts.memory.effective / 2**30:.0f} GiB, {gpus}"
 
 
-def _known(name: str, box: BoxFile, path: Path, board: Board) -> BoxRecord:
+def _known(ledger: Ledger, name: str, box: BoxFile, path: Path, board: Board) -> BoxRecord:
     """The ledger's record of a box that can be logged in to; made, or powered on, when the provider can."""
-    with Ledger() as ledger:
+    if (record := _contacted(ledger, name)) is not None:
+        return ledger.update(name, box_file=path) if record.box_file != path else record
+    # Another `up` that is just renting the same box: this one then finds it rented.
+    with ledger.renting(name, wait=_RENTING):
+        if (record := _contacted(ledger, name)) is not None:
+            return record
         record = ledger.find(name)
-        if record is not None and record.state == "running" and record.host_key:
-            return ledger.update(name, box_file=path) if record.box_file != path else record
-        # Another `up` that is just renting the same box: this one then finds it rented.
-        with ledger.lock(name, wait=_RENTING):
-            record = ledger.find(name)
-            if record is not None and record.state == "running" and record.host_key:
-                return record
-            if record is None or record.state == "released":
-                if box.provider == "attach":
-                    raise UnknownBox(
-                        f"`{name}` has not been added yet",
-                        where=str(path),
-                        hint=f'gpubox add {name} "ssh -p PORT root@HOST"',
-                    )
-                record = ledger.add(name, box.provider, box_file=path)
-            if record.provider != box.provider:
-                raise UsageError(
-                    f"the box file says provider `{box.provider}`, but `{name}` is a box of `{record.provider}`",
+        if record is None:
+            if box.provider == "attach":
+                raise UnknownBox(
+                    f"`{name}` has not been added yet",
                     where=str(path),
-                    hint=f"take it down first (`gpubox down {name}`), or give the box file another name",
+                    hint=f'gpubox add {name} "ssh -p PORT root@HOST"',
                 )
-            return _contact(ledger, record, box, path, board)
+            record = ledger.add(name, box.provider, box_file=path)
+        if record.provider != box.provider:
+            raise UsageError(
+                f"the box file says provider `{box.provider}`, but `{name}` is a box of `{record.provider}`",
+                where=str(path),
+                hint=f"take it down first (`gpubox down {name}`), or give the box file another name",
+            )
+        return _contact(ledger, record, box, path, board)
+
+
+def _contacted(ledger: Ledger, name: str) -> BoxRecord | None:
+    record = ledger.find(name)
+    return record if record is not None and record.state == "running" and record.host_key else None
 
 
 def _contact(ledger: Ledger, record: BoxRecord, box: BoxFile, path: Path, board: Board) -> BoxRecord:

@@ -69,16 +69,33 @@ def upload(host: Host, root: str, bundle: Bundle) -> bool:
     if there.stdout.strip() == "yes":
         return False
     host.put(bundle.path, f"{target}.tar.gz")
-    host.run(_UNPACK.format(target=quoted, kept=_KEPT_ON_BOX), timeout=120, retry=True)
+    host.run(unpack_script(target), timeout=120, retry=True)
     return True
 
 
-# Unpacked beside and renamed, so that a link that drops in the middle leaves no half bundle under the final name.
-_UNPACK = """set -e; umask 077
-t={target}; rm -rf "$t.part"; mkdir "$t.part"
-tar -xzf "$t.tar.gz" -C "$t.part"; touch "$t.part/.complete"
-rm -rf "$t"; mv "$t.part" "$t"; rm -f "$t.tar.gz"
-cd "$(dirname "$t")"; ls -1t | tail -n +$(({kept} + 1)) | while read -r old; do rm -rf "./$old"; done"""
+def unpack_script(target: str) -> str:
+    """What makes the directory `target` of `target`.tar.gz on the box, in sh, and keeps the newest few beside it."""
+    return _UNPACK.format(target=shlex.quote(target), kept=_KEPT_ON_BOX)
+
+
+# Unpacked beside and renamed, so that a link that drops in the middle leaves no half bundle under the final name. Two
+# clients may do this at once, and a lost answer has it done twice: whoever finds the bundle there is content.
+_UNPACK = """umask 077
+t={target}; part="$t.part.$$"
+trap 'rm -rf "$part"' EXIT
+there() {{ test -e "$t/.complete"; }}
+unpack() {{
+    mkdir "$part" && tar -xzf "$t.tar.gz" -C "$part" && touch "$part/.complete" || return 1
+    if test -e "$t" && ! there; then rm -rf "$t"; fi
+    # Into the other client's bundle, when that one was quicker just now.
+    mv "$part" "$t" && rm -rf "$t/${{part##*/}}"
+}}
+there || unpack || there || exit 1
+rm -f "$t.tar.gz"
+cd "$(dirname "$t")"
+# What a killed client has left; not what another one is just bringing.
+find . -maxdepth 1 \\( -name '*.tar.gz*' -o -name '*.part.*' \\) -mmin +60 -exec rm -rf {{}} +
+ls -1t | grep -v '[.]' | tail -n +$(({kept} + 1)) | while read -r old; do rm -rf "./$old"; done"""
 
 
 def _members() -> Iterator[tuple[str, Path]]:

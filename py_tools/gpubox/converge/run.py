@@ -58,7 +58,7 @@ def ensure_controller(
         "GPUBOX_FIND_LINKS": " ".join(python_env.get("find_links") or []),
         "GPUBOX_NO_INDEX": "1" if python_env.get("no_index") else "",
     }
-    # An index URL may hold a password: it travels in a 0600 file, since every user of the box sees command lines.
+    # An index URL may hold a password: it travels on stdin, since every user of the box sees command lines.
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items() if value)
     lines: list[str] = []
 
@@ -68,12 +68,10 @@ def ensure_controller(
 
     for attempt, pause in enumerate(_BACKOFF, start=1):
         try:
-            host.put(exports.encode(), f"{root}/bootstrap.env")
-            settings_file = shlex.quote(f"{root}/bootstrap.env")
-            command = f"exec sh {shlex.quote(script)} {shlex.quote(root)} 2>&1 </dev/null"
             exit_code = host.stream(
-                f". {settings_file}; rm -f {settings_file}; {command}",
+                f'eval "$(cat)"; exec sh {shlex.quote(script)} {shlex.quote(root)} 2>&1 </dev/null',
                 take,
+                stdin=exports.encode(),
                 silence=_BOOTSTRAP_SILENCE,
             )
             break
@@ -97,6 +95,8 @@ def start(host: Host, root: str, bundle: Bundle, *, digest: str, variables: dict
         "--playbook",
         playbook,
         stdin=json.dumps(variables).encode(),
+        # A second time it attaches to what the first time has started.
+        retry=True,
     )
     return Started(str(answer["run"]), bool(answer["attached"]), str(answer["digest"]))
 

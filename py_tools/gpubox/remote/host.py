@@ -74,14 +74,10 @@ class Host:
         `RemoteCommandFailed` with the last lines of stderr. `retry`: the command may safely run twice, so a lost link
         is tried again, up to three times in all.
         """
-        for again in range(1, _TRIES + 1):
-            try:
-                result = run_on(self.login.name, self._open(), command, stdin=stdin, timeout=timeout)
-                break
-            except LinkLost:
-                if not retry or again == _TRIES:
-                    raise
-                time.sleep(_PAUSE * again)
+        result = self._tried(
+            lambda: run_on(self.login.name, self._open(), command, stdin=stdin, timeout=timeout),
+            tries=_TRIES if retry else 1,
+        )
         if check and result.exit_code != 0:
             raise failed(self.login.name, command, result)
         return result
@@ -91,6 +87,7 @@ class Host:
         command: str,
         on_line: Callable[[str], None],
         *,
+        stdin: bytes | None = None,
         silence: float = 15.0,
         on_error_line: Callable[[str], None] | None = None,
     ) -> int:
@@ -99,7 +96,7 @@ class Host:
         `LinkLost` when the link drops or nothing came for `silence` seconds (the command has to send heartbeats).
         """
         out, err = _Lines(on_line), _Lines(on_error_line or (lambda _line: None))
-        with Command(self.login.name, self._open(), command) as running:
+        with Command(self.login.name, self._open(), command, stdin=_chunks(stdin or b"")) as running:
             try:
                 for data, is_error in running.output(patience=silence):
                     (err if is_error else out).feed(data)
@@ -112,7 +109,8 @@ class Host:
     def put(self, source: bytes | Path, remote: str, *, mode: int = 0o600) -> None:
         """Write `source` (the bytes, or the file of that path) to the box's file `remote`: whole or not at all.
 
-        Missing directories are made, 0700. Raises `RemoteCommandFailed`, for example on a full disk.
+        Missing directories are made, 0700. A lost link is tried again, up to three times in all. Raises
+        `RemoteCommandFailed`, for example on a full disk.
         """
         size = source.stat().st_size if isinstance(source, Path) else len(source)
         target, directory = shlex.quote(remote), shlex.quote(str(Path(remote).parent))
@@ -122,8 +120,12 @@ class Host:
             f'[ "$(wc -c <"$t")" -eq {size} ] && chmod {mode:o} "$t" && mv -f "$t" {target} || '
             '{ rm -f "$t"; exit 1; }'
         )
-        with Command(self.login.name, self._open(), command, stdin=_chunks(source)) as running:
-            result = _collected(running, self.login.name, "writing a file", patience=_PUT_PATIENCE)
+
+        def once() -> Result:
+            with Command(self.login.name, self._open(), command, stdin=_chunks(source)) as running:
+                return _collected(running, self.login.name, "writing a file", patience=_PUT_PATIENCE)
+
+        result = self._tried(once, tries=_TRIES)
         if result.exit_code != 0:
             raise failed(self.login.name, f"write {remote}", result)
 
@@ -133,6 +135,14 @@ class Host:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _tried(self, once: Callable[[], Result], *, tries: int) -> Result:
+        for again in range(1, tries):
+            try:
+                return once()
+            except LinkLost:
+                time.sleep(_PAUSE * again)
+        return once()
 
     def _open(self) -> Connection:
         with self._lock:
@@ -168,7 +178,19 @@ def failed(name: str, command: str, result: Result) -> RemoteCommandFailed:
     """The error of a command that ended with another exit code than 0, with its last words."""
     words = (result.stderr.strip() or result.stdout.strip()).splitlines()[-8:]
     said = "\n".join(["", *words]) if words else ", without a word"
-    return RemoteCommandFailed(f"`{_short(command)}` ended with exit code {result.exit_code}{said}", where=name)
+    return RemoteCommandFailed(
+        f"`{_short(command)}` ended with exit code {result.exit_code}{said}",
+        where=name,
+        hint=next((hint.format(name=name) for sign, hint in _MENDS if sign in said), None),
+    )
+
+
+# What a failed command says of its disk, and what mends that.
+_MENDS = (
+    ("No space left", "`gpubox ssh {name} df -h` shows which disk is full; make room there, then try again"),
+    ("quota exceeded", "`gpubox ssh {name} df -h` shows how much is used; make room there, then try again"),
+    ("Read-only file system", "`gpubox ssh {name} mount` shows which disk is read-only; choose another `data_dir`"),
+)
 
 
 class _Lines:

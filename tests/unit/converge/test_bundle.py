@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tarfile
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,3 +73,61 @@ def test_missing_playbooks_are_said(tree: Path) -> None:
     shutil.rmtree(tree / "playbooks")
     with pytest.raises(Failed, match="no playbooks"):
         bundle.build()
+
+
+def unpack(target: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sh", "-c", bundle.unpack_script(str(target))], stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """`<bundles>/abc.tar.gz`, as it arrives on a box."""
+    place = tmp_path / "it's here" / "bundles"
+    place.mkdir(parents=True)
+    (tmp_path / "playbook").write_text("- hosts: all\n" * 5000)
+    with tarfile.open(place / "abc.tar.gz", "w:gz") as tar:
+        for number in range(200):
+            tar.add(tmp_path / "playbook", f"playbooks/{number}.yml")
+    return place
+
+
+def test_unpacking_twice_is_unpacking_once(packed: Path) -> None:
+    # The answer to the first time was lost on the way.
+    assert [unpack(packed / "abc").wait(), unpack(packed / "abc").wait()] == [0, 0]
+    assert [path.name for path in packed.iterdir()] == ["abc"]
+    assert len(list((packed / "abc/playbooks").iterdir())) == 200
+
+
+def test_two_clients_may_unpack_the_same_bundle_at_once(packed: Path) -> None:
+    children = [unpack(packed / "abc") for _ in range(4)]
+    assert [child.wait() for child in children] == [0, 0, 0, 0]
+    assert [path.name for path in packed.iterdir()] == ["abc"]
+    assert sorted(path.name for path in (packed / "abc").iterdir()) == [".complete", "playbooks"]
+
+
+def test_half_a_bundle_is_replaced(packed: Path) -> None:
+    (packed / "abc").mkdir()
+    (packed / "abc/half").touch()
+    assert unpack(packed / "abc").wait() == 0
+    assert sorted(path.name for path in (packed / "abc").iterdir()) == [".complete", "playbooks"]
+
+
+def test_a_broken_bundle_is_no_bundle(packed: Path) -> None:
+    data = (packed / "abc.tar.gz").read_bytes()
+    (packed / "abc.tar.gz").write_bytes(data[: len(data) // 2])
+    child = unpack(packed / "abc")
+    said = child.communicate()[1]
+    assert child.returncode == 1
+    assert said
+    assert [path.name for path in packed.iterdir()] == ["abc.tar.gz"]
+
+
+def test_old_bundles_of_a_box_go(packed: Path) -> None:
+    for number in range(5):
+        (packed / f"old{number}").mkdir()
+        os.utime(packed / f"old{number}", (number, number))
+    for name, age in {"dead.part.7": 7200, "dead.tar.gz.part.7": 7200, "new.part.8": 0}.items():
+        (packed / name).mkdir()
+        os.utime(packed / name, (time.time() - age, time.time() - age))
+    assert unpack(packed / "abc").wait() == 0
+    assert sorted(path.name for path in packed.iterdir()) == ["abc", "new.part.8", "old3", "old4"]

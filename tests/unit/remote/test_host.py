@@ -190,17 +190,31 @@ def test_put_writes_whole_files_with_their_mode(box: Host, server: BoxServer, tm
     assert target.stat().st_mode & 0o777 == 0o600
 
 
-def test_put_leaves_the_old_file_when_the_link_is_cut(login: Login, server: BoxServer, proxy: Proxy) -> None:
+def test_put_leaves_the_old_file_when_the_link_is_cut_and_does_not_come_back(
+    login: Login, server: BoxServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "RETRY_AFTER", (0.01,))
     target = server.home / "file"
     target.write_text("old")
     with Host(login) as box:
         box.run("true")
+        proxy.drop_next = 1000
         cutter = cut_when(proxy, lambda: any(server.home.glob("file.part.*")))
-        with pytest.raises(LinkLost):
+        with pytest.raises(Unreachable):
             box.put(b"n" * 60_000_000, str(target))
         cutter.join()
     wait_until(lambda: not list(server.home.glob("file.part.*")))
     assert target.read_text() == "old"
+
+
+def test_put_brings_the_file_when_the_link_comes_back(login: Login, server: BoxServer, proxy: Proxy) -> None:
+    target, data = server.home / "file", b"n" * 60_000_000
+    with Host(login) as box:
+        box.run("true")
+        cutter = cut_when(proxy, lambda: any(server.home.glob("file.part.*")))
+        box.put(data, str(target))
+        cutter.join()
+    assert target.read_bytes() == data
 
 
 def test_put_where_nothing_can_be_written_says_so(box: Host, server: BoxServer) -> None:
