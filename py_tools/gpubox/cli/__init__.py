@@ -7,6 +7,18 @@ import sys
 
 def main() -> None:
     """Entry point of `gpubox`; turns expected errors into sentences on stderr and exit codes."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; what runs on a box goes on there (`gpubox ls`, `gpubox watch NAME`)\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our stdout has left (`gpubox logs demo | head`); Python would complain once more at exit.
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _run() -> None:
     import click
 
     from gpubox.cli.group import gpubox
@@ -23,10 +35,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("\ninterrupted; what runs on a box goes on there (`gpubox ls`, `gpubox watch NAME`)\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our stdout has left (`gpubox logs demo | head`); Python would complain once more at exit.
-        sys.stderr.close()
-        sys.exit(141)
+    except click.Abort:
+        # Ctrl-C or the end of stdin at a question of click's own.
+        raise KeyboardInterrupt from None

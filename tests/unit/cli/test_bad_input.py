@@ -87,6 +87,33 @@ def test_home_that_is_a_file(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+INTERRUPTED_IMPORT = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["gpubox", "ls"]
+from gpubox.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "gpubox.cli.group", "gpubox.cli.look", "gpubox.ledger", "sqlite3"])
+def test_ctrl_c_before_a_command_has_begun(tmp_path: Path, module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT.format(module=module)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert "interrupted" in done.stderr
+
+
 def test_exit_codes_are_told(tmp_path: Path) -> None:
     done = gpubox(tmp_path, "help", "exit-codes")
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["0", "1", "2", "3", "4", "5", "130"]
