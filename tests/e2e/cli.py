@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ class Gpubox:
         self.home.mkdir(parents=True, exist_ok=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GPUBOX_", "XDG_"))}
         self.env = {**kept, "HOME": str(self.home), "NO_COLOR": "1"}
+        self._clients: list[subprocess.Popen[str]] = []
 
     def __call__(
         self, *args: str, stdin: str = "", code: int | None = 0, timeout: float = LONG
@@ -53,7 +55,7 @@ class Gpubox:
     def start(self, *args: str) -> subprocess.Popen[str]:
         """Start a command in a session of its own; its stderr goes to `stderr-of`'s file."""
         with self._stderr(args).open("w") as stderr:
-            return subprocess.Popen(
+            client = subprocess.Popen(
                 self.argv(*args),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -63,6 +65,8 @@ class Gpubox:
                 env=self.env,
                 start_new_session=True,
             )
+        self._clients.append(client)
+        return client
 
     def stderr_of(self, *args: str) -> str:
         """What a started command has said on stderr so far."""
@@ -74,6 +78,14 @@ class Gpubox:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         return path
+
+    def end(self) -> None:
+        """End what was started and still runs, and every tunnel: nothing is left behind."""
+        for client in self._clients:
+            if client.poll() is None:
+                os.killpg(client.pid, signal.SIGKILL)
+            client.communicate()
+        self("tunnel", "--stop", code=None)
 
     def _stderr(self, args: tuple[str, ...]) -> Path:
         return self.directory / ("stderr-" + "-".join(args).replace("/", "_"))

@@ -21,7 +21,7 @@ def gpubox(tmp_path: Path) -> Iterator[Gpubox]:
     """The command line in an empty HOME; what it left running in the background is ended."""
     tool = Gpubox(tmp_path)
     yield tool
-    tool("tunnel", "--stop", code=None)
+    tool.end()
 
 
 @pytest.fixture
