@@ -89,7 +89,9 @@ class SmallGpt(Section):
 
     epochs: Positive | None = Field(default=None, description="Passes over the training set.")
     seed: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Start of the random numbers.")
-    threads: Positive | None = Field(default=None, description="CPU threads; left out: one, the fastest on shared cores.")
+    threads: Positive | None = Field(
+        default=None, description="CPU threads; left out: one, the fastest on shared cores."
+    )
 
 
 class WebUi(Section):
