@@ -7,14 +7,16 @@ from pathlib import Path
 
 from gpubox.boxfile import BoxFile, load
 from gpubox.errors import UnknownBox
-from gpubox.ledger import Ledger
+from gpubox.ledger import Ledger, check_name
 
 
 def find_box_file(name: str, given: Path | None = None) -> Path:
     """`given`, else `boxes/<name>.yml` below the current directory, else the one the ledger remembers.
 
-    Raises `UnknownBox` with the nearest names and the command that writes a starter file.
+    Raises `UsageError` for what can be no name, and `UnknownBox` with the nearest names and the command that writes a
+    starter file.
     """
+    check_name(name)
     if given is not None:
         return given.absolute()
     for suffix in (".yml", ".yaml"):

@@ -16,6 +16,12 @@ def main() -> None:
         # The reader of our stdout has left (`gpubox logs demo | head`); Python would complain once more at exit.
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        # This machine's own disk and files: whatever a story did not foresee is still no reason for a traceback.
+        from gpubox.cli.show import error_text, system_error
+
+        sys.stderr.write(error_text(system_error(error)))
+        sys.exit(1)
 
 
 def _run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from gpubox.errors import AuthFailed
+from gpubox.errors import AuthFailed, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +44,17 @@ def error_text(error: GpuboxError) -> str:
     if error.hint:
         text += f"  {dim}fix{off}: {error.hint}\n"
     return text
+
+
+def system_error(error: OSError) -> GpuboxError:
+    """The error of a file, disk or stream of this machine that nothing else has explained."""
+    hint = {
+        errno.ENOSPC: "make room (`df -h`), or set `GPUBOX_HOME` and `GPUBOX_CACHE` to another disk",
+        errno.EDQUOT: "make room (`quota`), or set `GPUBOX_HOME` and `GPUBOX_CACHE` to another disk",
+        errno.EMFILE: "raise the limit of open files: `ulimit -n 4096`",
+    }.get(error.errno or 0, "`gpubox doctor` looks at this machine")
+    place = str(error.filename) if error.filename else None
+    return Failed(f"this machine says: {error.strerror or error}", where=place, hint=hint)
 
 
 def emit_json(data: object) -> None:

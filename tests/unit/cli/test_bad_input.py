@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def gpubox(directory: Path, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -32,9 +29,13 @@ CASES = {
     "unknown template": (("init", "x", "--template", "4090-vlm"), 2, ["4090-vlm", "4090-vllm"]),
     "bad box name": (("init", "../x"), 2, ["../x"]),
     "no box file": (("up", "nosuch"), 2, ["boxes/nosuch.yml", "gpubox init nosuch"]),
+    "no name of a box": (("up", "../x"), 2, ["`../x` cannot be the name of a box", "fix: "]),
     "unknown box": (("status", "nosuch"), 2, ["nosuch", "gpubox"]),
     "unknown box for down": (("down", "nosuch", "--yes"), 2, ["nosuch"]),
     "unknown box for chat": (("chat", "nosuch", "hi"), 2, ["nosuch"]),
+    "unknown box for tunnel": (("tunnel", "nosuch"), 2, ["nosuch", "gpubox add"]),
+    "unknown box for tunnel --list": (("tunnel", "../nosuch", "--list"), 2, ["nosuch"]),
+    "unknown box for tunnel --stop": (("tunnel", "nosuch", "--stop"), 2, ["nosuch"]),
     "bad login line": (("add", "x", "ssh root@host rm -rf /", "--yes"), 2, ["ssh", "fix: "]),
     "no login line": (("add", "x"), 2, ["gpubox add x"]),
     "bad levels": (("bench", "x", "--concurrency", "1,b"), 2, ["1,b"]),
@@ -70,13 +71,54 @@ def test_what_is_not_there_yet_is_refused_by_name(tmp_path: Path) -> None:
     assert "ktransformers" in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
-def test_home_that_cannot_be_written(tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    done = gpubox(tmp_path, "ls", env={"GPUBOX_HOME": str(locked / "x")})
+NEED_A_HOME = {
+    "ls": ("ls",),
+    "add": ("add", "x", "ssh -p 1 root@127.0.0.1", "--yes"),
+    "up": ("up", "x"),
+    "down": ("down", "x", "--yes"),
+    "tunnel": ("tunnel", "--list"),
+    "doctor": ("doctor",),
+}
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    """A directory in which nothing can be made, not even by root."""
+    if os.geteuid() == 0:
+        return Path("/proc")
+    path = tmp_path / "locked"
+    path.mkdir(mode=0o500)
+    return path
+
+
+@pytest.mark.parametrize("args", NEED_A_HOME.values(), ids=NEED_A_HOME.keys())
+@pytest.mark.parametrize("variable", ["HOME", "GPUBOX_HOME"])
+def test_home_that_cannot_be_written(tmp_path: Path, locked: Path, variable: str, args: tuple[str, ...]) -> None:
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes/x.yml").write_text("provider: local\n")
+    env = {"GPUBOX_HOME": "", "XDG_DATA_HOME": "", variable: str(locked / "x")}
+    done = gpubox(tmp_path, *args, env=env)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    said = done.stdout + done.stderr
+    assert str(locked / "x") in said
+    assert "set `GPUBOX_HOME` to a directory that you can write to" in said
+
+
+def test_cache_that_cannot_be_written(tmp_path: Path, locked: Path) -> None:
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes/x.yml").write_text("provider: local\n")
+    done = gpubox(tmp_path, "up", "x", env={"GPUBOX_CACHE": str(locked / "x")})
     assert done.returncode == 1
-    assert "GPUBOX_HOME" in done.stderr
+    assert "set `GPUBOX_CACHE`" in done.stderr
+    assert gpubox(tmp_path, "ls", "--json").stdout == "[]\n"
+
+
+def test_a_starter_file_that_cannot_be_written(locked: Path) -> None:
+    done = gpubox(locked, "init", "x")
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_home_that_is_a_file(tmp_path: Path) -> None:
@@ -84,6 +126,22 @@ def test_home_that_is_a_file(tmp_path: Path) -> None:
     done = gpubox(tmp_path, "ls", env={"GPUBOX_HOME": str(tmp_path / "file" / "x")})
     assert done.returncode == 1
     assert "GPUBOX_HOME" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_stdout_that_is_full(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gpubox", "ls", "--json"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "error: this machine says: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
 
 
