@@ -11,6 +11,8 @@ from gpubox.remote.host import Host
 from gpubox.remote.login import Login
 from gpubox.remote.tunnel import list_tunnels
 
+ENGINES = frozenset({"vllm", "ktransformers", "ollama"})
+
 
 def status(name: str) -> dict[str, Any]:
     """What runs on one box, in one round trip, with the tunnels to it; the shape is in `gpubox status --help`."""
@@ -44,8 +46,5 @@ def converged(name: str) -> BoxRecord:
 
 def engine(answer: dict[str, Any]) -> dict[str, Any] | None:
     """The service in a status that serves the model: the one with a port and a health URL, running first."""
-    candidates = [item for item in answer["services"] if item.get("port") and item["name"] in _ENGINES]
+    candidates = [item for item in answer["services"] if item.get("port") and item["name"] in ENGINES]
     return next(iter(sorted(candidates, key=lambda item: item["state"] != "running")), None)
-
-
-_ENGINES = ("vllm", "ktransformers", "ollama")

@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import Failed
+from gpubox.ledger import Ledger
 from gpubox.places import box_of
 from gpubox.remote.login import Login
-from gpubox.remote.tunnel import Forward, OpenTunnel, open_tunnels
+from gpubox.remote.tunnel import Forward, OpenTunnel, list_tunnels, open_tunnels, stop_tunnels
 from gpubox.status import converged, engine, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# How long the first connection may take before the person hears why it does not come, in seconds.
+_PATIENCE = 30.0
 
-def open_for(
-    name: str, *, detach: bool, say: Callable[[str], None], answer: dict[str, Any] | None = None
-) -> OpenTunnel:
-    """Open a tunnel to every service port of the box and to `tunnels` of its box file; `say` hears where each one is.
 
-    Raises `Failed` when no service of the box has a port, and what the link raises.
-    """
-    answer = answer or status(name)
+def forwards_of(name: str, answer: dict[str, Any]) -> list[Forward]:
+    """What is worth a tunnel: the port of every service in the status `answer`, and `tunnels` of the box file."""
     forwards = [
         Forward(local_port=int(item["port"]), remote_port=int(item["port"]), label=str(item["name"]))
         for item in answer["services"]
@@ -31,14 +29,41 @@ def open_for(
     for extra in box.tunnels if box is not None else ():
         local_port = extra.local or extra.remote
         forwards.append(Forward(local_port=local_port, remote_port=extra.remote, label=f"port {extra.remote}"))
+    return forwards
+
+
+def open_for(
+    name: str, *, detach: bool, say: Callable[[str], None], answer: dict[str, Any] | None = None
+) -> OpenTunnel:
+    """Open a tunnel to everything of `forwards_of`; `say` hears where each one is.
+
+    Raises `Failed` when there is nothing to lead to, and what the link raises.
+    """
+    forwards = forwards_of(name, answer or status(name))
     if not forwards:
-        raise Failed("no service of this box has a port", where=name, hint=f"gpubox up {name}")
+        raise Failed(
+            "no service of this box has a port",
+            where=name,
+            hint=f"set `engine:` or `tunnels:` in its box file, then `gpubox up {name}`",
+        )
     tunnel = open_tunnels(Login.of(converged(name)), forwards, detach=detach)
-    tunnel.wait_connected(30.0)
+    tunnel = tunnel.wait_connected(_PATIENCE)
     for wish, forward in zip(forwards, tunnel.forwards, strict=True):
         taken = f" (port {wish.local_port} is taken here)" if forward.local_port != wish.local_port else ""
         say(f"{forward.label}: http://127.0.0.1:{forward.local_port}{taken}")
     return tunnel
+
+
+def listed(name: str | None = None) -> list[OpenTunnel]:
+    """The open tunnels of one box, or of all. Raises `UnknownBox`."""
+    _known(name)
+    return list_tunnels(name)
+
+
+def stopped(name: str | None = None) -> list[OpenTunnel]:
+    """Close the tunnels of one box, or of all; what they were. Raises `UnknownBox`."""
+    _known(name)
+    return stop_tunnels(name)
 
 
 def engine_url(tunnel: OpenTunnel, answer: dict[str, Any]) -> str:
@@ -48,3 +73,9 @@ def engine_url(tunnel: OpenTunnel, answer: dict[str, Any]) -> str:
         raise Failed("no engine runs on this box", where=str(answer.get("name")), hint="set `engine:` in the box file")
     port = next(forward.local_port for forward in tunnel.forwards if forward.label == service["name"])
     return f"http://127.0.0.1:{port}/v1"
+
+
+def _known(name: str | None) -> None:
+    if name is not None:
+        with Ledger() as ledger:
+            ledger.get(name)

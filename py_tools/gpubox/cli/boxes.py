@@ -92,14 +92,14 @@ def up_command(name: str, box_file: Path | None, full: bool, no_tunnel: bool, as
     import time
 
     from gpubox import tunnels
+    from gpubox.status import ENGINES
     from gpubox.up import up
 
     begun = time.monotonic()
     urls: dict[str, str] = {}
     with board() as shown:
         result = up(name, board=shown, box_file=box_file, full=full)
-        ports = any(item.get("port") for item in result.status["services"])
-        if ports and not no_tunnel:
+        if not no_tunnel and tunnels.forwards_of(name, result.status):
             with shown.step("tunnels") as step:
                 tunnel = tunnels.open_for(name, detach=True, say=shown.note, answer=result.status)
                 urls = {forward.label: f"http://127.0.0.1:{forward.local_port}" for forward in tunnel.forwards}
@@ -120,8 +120,8 @@ def up_command(name: str, box_file: Path | None, full: bool, no_tunnel: bool, as
         return
     click.echo(f"ready after {time.monotonic() - begun:.1f} s", err=True)
     for label, url in urls.items():
-        click.echo(f"{label}: {url}/v1" if label != "open-webui" else f"{label}: {url}")
-    if urls:
+        click.echo(f"{label}: {url}/v1" if label in ENGINES else f"{label}: {url}")
+    if ENGINES.intersection(urls):
         click.echo(f"next: gpubox chat {name}", err=True)
 
 

@@ -23,10 +23,9 @@ def tunnel_command(name: str | None, detach: bool, list_them: bool, stop_them: b
     Bound to 127.0.0.1. A dead link is noticed within 15 s and opened again without anybody's doing; the ports stay.
     """
     from gpubox import tunnels
-    from gpubox.remote.tunnel import list_tunnels, stop_tunnels
 
     if list_them:
-        shown = [item.as_dict() for item in list_tunnels(name)]
+        shown = [item.as_dict() for item in tunnels.listed(name)]
         if as_json:
             emit_json(shown)
         else:
@@ -38,7 +37,7 @@ def tunnel_command(name: str | None, detach: bool, list_them: bool, stop_them: b
             emit_table(("BOX", "STATE", "SERVICE", "HERE", "RECONNECTS"), rows)
         return
     if stop_them:
-        stopped = stop_tunnels(name)
+        stopped = tunnels.stopped(name)
         click.echo(f"closed: {', '.join(item.name for item in stopped) or 'none was open'}", err=True)
         return
     if name is None:

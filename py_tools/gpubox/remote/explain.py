@@ -8,7 +8,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from gpubox.errors import AuthFailed, GpuboxError, HostKeyChanged, LinkLost, Unreachable
+from gpubox.errors import AuthFailed, Failed, GpuboxError, HostKeyChanged, LinkLost, Unreachable
 
 if TYPE_CHECKING:
     from gpubox.remote.login import Endpoint
@@ -104,6 +104,12 @@ def from_openssh(stderr: str, name: str, endpoint: Endpoint, *, pinned: str) -> 
         error = host_key_changed(name, endpoint, pinned=pinned, mark=mark.group() if mark else None)
     elif says("Permission denied", "Too many authentication failures"):
         error = auth_failed(name, endpoint, "our key")
+    elif taken := re.search(r"bind \[[^]]*\]:(\d+): Address already in use", stderr):
+        error = Failed(
+            f"port {taken.group(1)} of this machine was taken by another program meanwhile",
+            where=name,
+            hint=f"close that program, or take other ports: `gpubox tunnel {name} --stop`, then `gpubox tunnel {name}`",
+        )
     elif says("Could not resolve hostname"):
         error = no_such_host(name, endpoint)
     elif says("Connection refused"):

@@ -170,6 +170,24 @@ def test_a_frozen_link_is_found_and_replaced(login: Login, website: int, proxy: 
     assert works(tunnel.forwards[0].local_port)
 
 
+def test_a_port_that_somebody_took_during_a_cut_is_named_and_taken_back(
+    login: Login, website: int, server: BoxServer
+) -> None:
+    tunnel = open_tunnels(login, [Forward(free_port(), website, "web")], detach=True).wait_connected(PATIENCE)
+    port = tunnel.forwards[0].local_port
+    state = tunnel_files.read_state(paths.box_dir(login.name))
+    assert state is not None
+    assert state.child is not None
+    os.kill(state.child.pid, signal.SIGKILL)
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        wait_until(lambda: not state.child or not state.child.alive())
+        thief.bind(("127.0.0.1", port))
+        thief.listen()
+        wait_until(lambda: f"port {port} of this machine was taken" in str(list_tunnels(login.name)[0].last_error))
+    wait_until(lambda: works(port))
+
+
 def test_a_box_that_is_away_is_waited_for(login: Login, website: int, server: BoxServer) -> None:
     away = dataclasses.replace(login, endpoint=Endpoint("127.0.0.1", free_port(), USER))
     tunnel = open_tunnels(away, [Forward(free_port(), website, "web")], detach=False)
