@@ -186,6 +186,8 @@ class PlainRenderer:
                 self._print(f"  {task.role or 'play'}: {task.task}{words} {clock(task.seconds)}")
         self._told = len(story.finished)
         for name, progress in story.jobs.items():
+            if not job_words(progress):
+                continue
             self._once(f"job {name}", f"    {name}: {job_words(progress)}", every=_PLAIN_EVERY)
 
     def _once(self, key: str, text: str, *, every: float = 0.0) -> None:
