@@ -45,6 +45,9 @@ def test_a_rented_box_from_login_line_to_receipt(gpubox: Gpubox, rented: TestBox
     assert again["changed"] is False
     assert [item["state"] for item in again["services"]] == ["running"]
 
+    # The whole playbook again, engine and model included, changes nothing.
+    assert "changed)" not in gpubox("up", "mybox", "--full").stderr
+
     asked = json.loads(gpubox("chat", "mybox", "你是谁？", "--json").stdout)
     assert ANSWER_HAS in asked["answer"]
     assert ANSWER_HAS in gpubox("chat", "mybox", stdin="你是谁？\n").stdout
@@ -54,6 +57,7 @@ def test_a_rented_box_from_login_line_to_receipt(gpubox: Gpubox, rented: TestBox
 
     # AutoDL's power cycle: every process gone, the disk kept, another port.
     rented.power_cycle(new_port=True)
+    wait_for("the boot hook", lambda: any("supervisord" in line for line in rented.processes()), timeout=60)
     gpubox("add", "mybox", rented.ssh_line)
     gpubox("start", "mybox")
     assert ANSWER_HAS in gpubox("chat", "mybox", "你是谁？").stdout
