@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGES = (
-    "ca-certificates", "curl", "git", "iproute2", "less", "libnuma1", "openssh-server", "procps", "python3", "python3-apt",
-    "python3-venv", "rsync", "tmux", "wget",
+    "ca-certificates", "curl", "git", "iproute2", "less", "libnuma1", "openssh-server", "procps", "python3",
+    "python3-apt", "python3-venv", "rsync", "tmux", "wget",
 )  # fmt: skip
 _RECIPE = 1  # raise it when `_make` changes
 _SLIM = ("man", "doc", "locale", "info")
