@@ -68,6 +68,10 @@ def plan(name: str) -> Plan:
     with Ledger() as ledger:
         record = ledger.get(name)
     source = provider(record.provider)
+    if source.releases and source.state(record) == "gone":
+        # An earlier `down` was cut off after the release, or somebody released it at its provider.
+        reason = f"`{record.provider}` no longer has it"
+        return Plan(name, record.provider, (), (), source.releases, reachable=True, reason=reason)
     if record.root is None:
         return Plan(name, record.provider, (), (), source.releases, reachable=True, reason="never converged")
     try:
@@ -75,8 +79,8 @@ def plan(name: str) -> Plan:
             boxctl = Boxctl(host, record.root)
             if not _has_boxctl(host, record.root):
                 return Plan(name, record.provider, (), (), source.releases, reachable=True, reason="nothing set up")
-            status = boxctl.call("status")
-            manifest = boxctl.call("manifest", timeout=1800)
+            status = boxctl.call("status", retry=True)
+            manifest = boxctl.call("manifest", timeout=1800, retry=True)
     except GpuboxError as error:
         return Plan(name, record.provider, (), (), source.releases, reachable=False, reason=error.message)
     files = tuple(ManifestFile(file["path"], int(file["size"]), file["sha256"]) for file in manifest["files"])
@@ -182,7 +186,7 @@ def _stop(record: BoxRecord, intent: Plan) -> int | None:
         return 0
     try:
         with Host(Login.of(record)) as host:
-            answer: dict[str, Any] = Boxctl(host, record.root).call("shutdown", timeout=180)
+            answer: dict[str, Any] = Boxctl(host, record.root).call("shutdown", timeout=180, retry=True)
     except RemoteCommandFailed as error:
         raise Refused(
             f"not everything on the box could be stopped: {error.message}",

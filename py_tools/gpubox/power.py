@@ -102,7 +102,7 @@ def _stop_services(record: BoxRecord) -> str:
         return "none"
     try:
         with Host(Login.of(record)) as host:
-            Boxctl(host, record.root).call("shutdown", timeout=180)
+            Boxctl(host, record.root).call("shutdown", timeout=180, retry=True)
     except GpuboxError:
         if record.state == "stopped":
             return "stopped before"

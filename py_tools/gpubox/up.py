@@ -11,7 +11,16 @@ from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
 from gpubox.converge.variables import digest as digest_of
 from gpubox.converge.variables import role_variables
-from gpubox.errors import NotYet, PreflightBlocked, Refused, RemoteCommandFailed, UnknownBox, UsageError
+from gpubox.errors import (
+    Failed,
+    NotYet,
+    PreflightBlocked,
+    Refused,
+    RemoteCommandFailed,
+    UnknownBox,
+    Unreachable,
+    UsageError,
+)
 from gpubox.ledger import BoxRecord, Ledger
 from gpubox.places import find_box_file
 from gpubox.providers import provider
@@ -57,13 +66,24 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
     # Shared: another `up` attaches to the same converge, but nobody takes the box down under our feet.
     with Ledger() as ledger, ledger.lock(name, shared=True):
         record = _known(ledger, name, box, path, board)
-        if not full and (status := _fresh(record, box, bundle)) is not None:
-            with board.step("nothing to do") as step:
-                step.state = "kept"
-            return Up(record, status, changed=False)
-        while (done := _converge(ledger, record, box, bundle, board)) is None:
-            board.note("the run that was under way had other wishes; converging to these now")
-        return done
+        try:
+            return _bring(ledger, record, box, bundle, board, full=full)
+        except Unreachable:
+            if not _is_off(record):
+                raise
+            # It was powered off behind the ledger's back (a local box: this machine was started anew).
+            ledger.update(name, state="stopped")
+            return _bring(ledger, _known(ledger, name, box, path, board), box, bundle, board, full=full)
+
+
+def _bring(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, board: Board, *, full: bool) -> Up:
+    if not full and (status := _fresh(record, box, bundle)) is not None:
+        with board.step("nothing to do") as step:
+            step.state = "kept"
+        return Up(ledger.update(record.name, digest=status["digest"]), status, changed=False)
+    while (done := _converge(ledger, record, box, bundle, board)) is None:
+        board.note("the run that was under way had other wishes; converging to these now")
+    return done
 
 
 def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, board: Board) -> Up | None:
@@ -191,6 +211,19 @@ def _contacted(ledger: Ledger, name: str) -> BoxRecord | None:
     return record if record is not None and record.state == "running" and record.host_key else None
 
 
+def _is_off(record: BoxRecord) -> bool:
+    """Whether a box that cannot be reached can be powered on by its provider. Raises `Failed` when it is gone."""
+    source = provider(record.provider)
+    state = source.state(record) if source.releases else "unknown"
+    if state == "gone":
+        raise Failed(
+            f"`{record.provider}` no longer has the box `{record.name}`",
+            where=record.name,
+            hint=f"`gpubox down {record.name}` takes it off the ledger; then `gpubox up {record.name}` makes a new one",
+        )
+    return state == "stopped"
+
+
 def _contact(ledger: Ledger, record: BoxRecord, box: BoxFile, path: Path, board: Board) -> BoxRecord:
     source = provider(record.provider)
     with board.step(f"a box from `{record.provider}`") as step:
@@ -227,11 +260,10 @@ def _only_what_the_provider_said(fingerprint: str, _key: str) -> bool:
 
 def _fresh(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle) -> dict[str, Any] | None:
     """The box's status when it is what its box file says and healthy, in one round trip; else None."""
-    if record.digest is None or record.root is None or record.facts is None:
+    if record.root is None or record.facts is None:
         return None
+    # The box is asked, not the ledger: whoever was killed while following a converge has noted nothing.
     _, digest = wanted(record, box, bundle)
-    if digest != record.digest:
-        return None
     try:
         with Host(Login.of(record)) as host:
             status = Boxctl(host, record.root).call("fresh", "--digest", digest, retry=True)
