@@ -184,4 +184,7 @@ def _bootstrap_error(lines: list[str], exit_code: int) -> Failed:
         if isinstance(data, dict) and data.get("error"):
             return Failed(str(data["error"]), hint=str(data["hint"]) if data.get("hint") else None)
     tail = "\n".join(lines[-8:])
-    return RemoteCommandFailed(f"the controller environment could not be made (exit code {exit_code}):\n{tail}")
+    return RemoteCommandFailed(
+        f"the controller environment could not be made (exit code {exit_code}):\n{tail}",
+        hint="these are the box's own words; once that is mended, `gpubox up` goes on from there",
+    )

@@ -24,9 +24,22 @@ say() { printf '%s\n' "$*" >&2; }
 quoted() { printf '%s' "$1" | tr '\n\t' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g'; }
 
 # fail CODE MESSAGE HINT
+told=false
 fail() {
+    told=true
     printf '{"error": "%s", "hint": "%s"}\n' "$(quoted "$2")" "$(quoted "$3")"
     exit "$1"
+}
+
+# Whatever else fails on a full disk says so in words of its own, or none.
+explain() {
+    code=$?
+    if [ "$code" -eq 0 ] || $told; then return; fi
+    # shellcheck disable=SC2046 # fields of one line
+    set -- $(df -Pk "$root" 2>/dev/null | tail -n 1)
+    if [ "${4:-1024}" -lt 1024 ]; then
+        fail 1 "no space left on the disk of $root" "free some (\`df -h $root\`), then try again"
+    fi
 }
 
 digest() {
@@ -269,6 +282,7 @@ if $check; then
     exit 0
 fi
 
+trap explain EXIT
 trouble=$(mkdir -p "$root/cache" 2>&1 && touch "$root/bootstrap.log" 2>&1) ||
     fail 1 "cannot write to \`$root\`: $trouble" "choose a \`data_dir\` that this user can write to, with room (\`df -h\`)"
 
@@ -283,6 +297,6 @@ fi
 controller_is_right || { make_controller && changed=true; }
 put_files
 [ -z "$hook" ] || put_hook
-answer=$("$root/bin/boxctl" boot) || { printf '%s\n' "$answer" && exit 1; }
+answer=$("$root/bin/boxctl" boot) || { told=true && printf '%s\n' "$answer" && exit 1; }
 case $answer in *'"changed": true'*) changed=true ;; esac
 printf '{"root": "%s", "python": "%s", "changed": %s}\n' "$(quoted "$root")" "$(quoted "$controller/bin/python")" $changed

@@ -120,13 +120,15 @@ def test_manifest_lists_what_exists_only_here(root: Root, spec: Spec, tmp_path: 
     (place / "gone").symlink_to(place / "nowhere")
     with socket.socket(socket.AF_UNIX) as pipe:
         pipe.bind(os.path.relpath(place / "socket"))
-    inside = root.path / "results"
+    (root.path / "results/mine").mkdir(parents=True, exist_ok=True)
+    (root.path / "results/mine/table.csv").write_text("always kept")
+    inside = root.path / "work"
     inside.mkdir(exist_ok=True)
     (inside / "one.json").write_text("1")
     (inside / "two.txt").write_text("2")
     (root.path / "notes.md").write_text("kept by the user")
     (root.path / "keep.json").write_text('{"globs": ["*.md"]}')
-    wanted = [str(place), "results/*.json", str(tmp_path / "missing")]
+    wanted = [str(place), "work/*.json", str(tmp_path / "missing")]
     root.boxctl("job", "start", "work", stdin=spec("echo done", key="1", precious=wanted))
     root.boxctl("job", "wait", "work", "--timeout", "60")
     answer = root.boxctl("manifest")
@@ -135,8 +137,9 @@ def test_manifest_lists_what_exists_only_here(root: Root, spec: Spec, tmp_path: 
     assert model["size"] == 3 << 20
     assert model["sha256"] == hashlib.sha256((place / "deep" / "model.bin").read_bytes()).hexdigest()
     assert model["absolute"] == str(place / "deep" / "model.bin")
-    assert "results/one.json" in files
-    assert "results/two.txt" not in files
+    assert "results/mine/table.csv" in files
+    assert "work/one.json" in files
+    assert "work/two.txt" not in files
     assert "notes.md" in files
     assert "logs/work.log" in files
     assert not any("loop" in name or "gone" in name or "socket" in name for name in files)

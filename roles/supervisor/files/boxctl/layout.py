@@ -31,6 +31,7 @@ class Layout:
         self.services = root / "services"
         self.jobs = root / "jobs"
         self.logs = root / "logs"
+        self.results = root / "results"
         self.converge = root / "converge"
         self.converged = root / "converged.json"
         self.bundles = root / "bundles"

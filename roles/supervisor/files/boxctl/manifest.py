@@ -1,4 +1,4 @@
-"""What exists only on this box: precious paths of services and jobs, the user's own, logs and runs."""
+"""What exists only on this box: results, precious paths of services and jobs, the user's own, logs and runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def manifest(layout: Layout) -> dict[str, Any]:
 
 
 def _precious(layout: Layout) -> list[str]:
-    patterns = [str(layout.logs), str(layout.converge)]
+    patterns = [str(layout.logs), str(layout.converge), str(layout.results)]
     kept = files.read_json(layout.root / "keep.json") or {}
     patterns += [str(layout.root / pattern) for pattern in kept.get("globs", [])]
     for spec in (*layout.services.glob("*/service.json"), *layout.jobs.glob("*/job.json")):
