@@ -23,7 +23,7 @@ _HERE = Path(__file__).resolve().parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what needs a box, and keeps unit tests from reaching anything but this machine."""
     for item in items:
-        if {"box", "boxes"} & set(getattr(item, "fixturenames", ())):
+        if {"box", "boxes", "module_boxes"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.box)
         if item.path.is_relative_to(_HERE / "unit"):
             item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "::1", "localhost"]))
@@ -43,12 +43,13 @@ def gpubox_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def boxes() -> Iterator[BoxFactory]:
     """Makes test boxes: `boxes(data_size=64 << 20)`. Skips where none can be made; `GPUBOX_REQUIRE_BOXES=1`: fails."""
-    try:
-        isolation()
-    except NoBoxes as reason:
-        no_boxes(reason)
-    with _Factory() as factory:
-        yield factory
+    yield from _boxes()
+
+
+@pytest.fixture(scope="module")
+def module_boxes() -> Iterator[BoxFactory]:
+    """The same for boxes that the tests of a module share."""
+    yield from _boxes()
 
 
 @pytest.fixture
@@ -79,6 +80,15 @@ def no_boxes(reason: Exception) -> None:
     if os.environ.get("GPUBOX_REQUIRE_BOXES"):
         pytest.fail(f"test boxes are required here (GPUBOX_REQUIRE_BOXES): {reason}", pytrace=False)
     pytest.skip(str(reason))
+
+
+def _boxes() -> Iterator[BoxFactory]:
+    try:
+        isolation()
+    except NoBoxes as reason:
+        no_boxes(reason)
+    with _Factory() as factory:
+        yield factory
 
 
 class _Factory(BoxFactory):

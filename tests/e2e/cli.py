@@ -72,6 +72,18 @@ class Gpubox:
         """What a started command has said on stderr so far."""
         return self._stderr(args).read_text()
 
+    def until(self, client: subprocess.Popen[str], words: str, *args: str) -> None:
+        """Wait until the started command says `words` on stderr; fails with what it said when it ends without."""
+
+        def said() -> bool:
+            ended = client.poll() is not None
+            found = words in self.stderr_of(*args)
+            assert found or not ended, f"ended without a word of `{words}`:\n{self.stderr_of(*args)}"
+            return found
+
+        # Steps may be short: whoever wants to be in the middle of one has to be quick.
+        wait_for(words, said, pause=0.005)
+
     def box_file(self, name: str, text: str) -> Path:
         """Write `boxes/<name>.yml`."""
         path = self.directory / "boxes" / f"{name}.yml"
@@ -96,9 +108,9 @@ class Gpubox:
         return [sys.executable, "-m", "gpubox", *args]
 
 
-def wait_for(what: str, condition: Callable[[], object], timeout: float = 300.0) -> None:
+def wait_for(what: str, condition: Callable[[], object], timeout: float = 300.0, pause: float = 0.1) -> None:
     """Wait until `condition` holds; fails naming `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout:.0f} s in vain for: {what}"
-        time.sleep(0.1)
+        time.sleep(pause)

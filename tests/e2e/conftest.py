@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
     from box.testbox import BoxFactory, TestBox
     from box.testbox.options import Wishes
+
+
+class Converged(NamedTuple):
+    """A box `mybox` that is up, and the command line that knows it."""
+
+    gpubox: Gpubox
+    box: TestBox
+
+
+# Base and supervisor only: quick, and everything about converging is in it.
+PLAIN = "provider: attach\n"
 
 
 @pytest.fixture
@@ -28,3 +39,28 @@ def gpubox(tmp_path: Path) -> Iterator[Gpubox]:
 def rented(boxes: BoxFactory, offline: Callable[..., Wishes]) -> TestBox:
     """A box like a rented one that finds its packages in a directory of wheels."""
     return boxes(**offline("controller", "small_gpt", "vllm"))
+
+
+@pytest.fixture
+def added(gpubox: Gpubox, rented: TestBox) -> TestBox:
+    """A box `mybox` that is in the ledger, with a box file."""
+    return adopt(gpubox, rented)
+
+
+@pytest.fixture(scope="module")
+def converged(
+    module_boxes: BoxFactory, offline: Callable[..., Wishes], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Converged]:
+    """A box that is up, for tests that leave it so."""
+    tool = Gpubox(tmp_path_factory.mktemp("converged"))
+    box = adopt(tool, module_boxes(**offline("controller", "small_gpt", "vllm")))
+    tool("up", "mybox")
+    yield Converged(tool, box)
+    tool.end()
+
+
+def adopt(gpubox: Gpubox, box: TestBox, name: str = "mybox") -> TestBox:
+    """Put `box` into the ledger, and write a box file for it."""
+    gpubox("add", name, box.ssh_line, "--yes", stdin=f"{box.password}\n")
+    gpubox.box_file(name, PLAIN)
+    return box

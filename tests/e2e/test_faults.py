@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -10,23 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.cli import wait_for
+from e2e.conftest import PLAIN, adopt
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
 
     from box.testbox import BoxFactory, TestBox
+    from box.testbox.options import Wishes
     from e2e.cli import Gpubox
+    from e2e.conftest import Converged
 
-# Base and supervisor only: quick, and everything about converging is in it.
-PLAIN = "provider: attach\n"
-
-
-@pytest.fixture
-def added(gpubox: Gpubox, rented: TestBox) -> TestBox:
-    """A box that is in the ledger, with a box file."""
-    gpubox("add", "mybox", rented.ssh_line, "--yes", stdin=f"{rented.password}\n")
-    gpubox.box_file("mybox", PLAIN)
-    return rented
+ROOT = "/root/autodl-tmp/gpubox"
+BOXCTL = f"{ROOT}/bin/boxctl"
+STEPS = ("facts and preflight", "bundle", "controller environment", "converge")
 
 
 def said(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -40,33 +40,54 @@ def converging(box: TestBox) -> bool:
     return any("ansible-playbook" in line for line in box.processes())
 
 
-def _interrupt_at(gpubox: Gpubox, step: str) -> None:
-    client = gpubox.start("up", "mybox")
-    wait_for(step, lambda: step in gpubox.stderr_of("up", "mybox") or client.poll() is not None)
-    os.killpg(client.pid, signal.SIGINT)
-    assert client.wait(timeout=60) in (0, 130)
-    assert "Traceback" not in gpubox.stderr_of("up", "mybox")
+def hit(gpubox: Gpubox, sign: signal.Signals, step: str, *args: str) -> None:
+    """Run a command and end it with a signal, as a terminal does, in the middle of `step`."""
+    client = gpubox.start(*args)
+    gpubox.until(client, f"… {step}", *args)
+    os.killpg(client.pid, sign)
+    code, words = client.wait(timeout=60), gpubox.stderr_of(*args)
+    assert "Traceback" not in words
+    if sign == signal.SIGINT:
+        assert code == 130, f"{step}: {words}"
+        assert "interrupted; what runs on a box goes on there" in words
+    else:
+        assert code == -sign
+
+
+def when_full(box: TestBox, condition: str) -> None:
+    """Have the box fill its data disk as soon as the shell command `condition` succeeds there."""
+    fill = f"dd if=/dev/zero of={box.data_dir}/fill bs=64k"
+    box.exec(f"setsid sh -c 'until {condition}; do sleep 0.01; done; {fill}' </dev/null >/dev/null 2>&1 &")
+
+
+def serve(box: TestBox, name: str, *argv: str, port: int | None = None) -> None:
+    """A light service, started as the roles start theirs."""
+    spec = json.dumps({"argv": argv, "port": port, "start_seconds": 1, "stop_seconds": 5})
+    done = box.exec(f"{BOXCTL} service apply {name}", stdin=spec.encode())
+    assert done.exit_code == 0, done.stdout + done.stderr
 
 
 class TestFirstContact:
-    def test_wrong_password(self, gpubox: Gpubox, box: TestBox) -> None:
+    def test_a_wrong_password_is_said(self, gpubox: Gpubox, box: TestBox) -> None:
         done = gpubox("add", "mybox", box.ssh_line, "--yes", stdin="wrong\n", code=4)
-        said(done, "password", "fix: ")
+        said(done, "this password", "fix: ")
         assert gpubox.json("ls") == []
 
-    def test_box_is_off(self, gpubox: Gpubox, box: TestBox) -> None:
+    def test_a_box_that_is_off_is_out_of_reach(self, gpubox: Gpubox, box: TestBox) -> None:
         box.power_off()
         said(gpubox("add", "mybox", box.ssh_line, "--yes", stdin="x\n", code=5), str(box.port), "fix: ")
 
-    def test_port_closed(self, gpubox: Gpubox) -> None:
+    def test_a_closed_port_is_said(self, gpubox: Gpubox) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-        said(gpubox("add", "mybox", f"ssh -p {port} root@127.0.0.1", "--yes", stdin="x\n", code=5), "refused")
+        done = gpubox("add", "mybox", f"ssh -p {port} root@127.0.0.1", "--yes", stdin="x\n", code=5)
+        said(done, f"refuses connections to port {port}", "fix: ")
 
-    def test_nobody_to_compare_the_fingerprint(self, gpubox: Gpubox, box: TestBox) -> None:
+    def test_nothing_is_pinned_when_nobody_can_compare_the_fingerprint(self, gpubox: Gpubox, box: TestBox) -> None:
         said(gpubox("add", "mybox", box.ssh_line, stdin="x\n", code=3), "SHA256:", "--yes")
+        assert gpubox.json("ls") == []
 
-    def test_host_key_changed(self, gpubox: Gpubox, added: TestBox) -> None:
+    def test_a_changed_host_key_stops_everything_until_it_is_accepted(self, gpubox: Gpubox, added: TestBox) -> None:
         added.change_host_key()
         for command in (("up", "mybox"), ("doctor", "mybox")):
             said(gpubox(*command, code=4), "SHA256:", "gpubox add mybox --accept-new-key")
@@ -75,66 +96,178 @@ class TestFirstContact:
         gpubox("doctor", "mybox")
 
 
-class TestConverge:
-    def test_link_cut_for_a_minute(self, gpubox: Gpubox, added: TestBox) -> None:
+class TestLink:
+    def test_a_link_that_is_cut_is_found_again(self, gpubox: Gpubox, added: TestBox) -> None:
         client = gpubox.start("up", "mybox")
-        wait_for("the converge to begin", lambda: converging(added))
+        gpubox.until(client, "preflight: Compare", "up", "mybox")
         added.cut()
-        wait_for("the loss to be noticed", lambda: "trying again" in gpubox.stderr_of("up", "mybox"), timeout=60)
+        look = gpubox.start("status", "mybox")
+        gpubox.until(client, "trying again", "up", "mybox")
         wait_for("the box to go on alone", lambda: not converging(added))
+        assert look.wait(timeout=120) == 5
+        assert "fix: " in gpubox.stderr_of("status", "mybox")
         added.heal()
         assert client.wait(timeout=300) == 0, gpubox.stderr_of("up", "mybox")
 
-    def test_connections_killed_again_and_again(self, gpubox: Gpubox, added: TestBox) -> None:
+    def test_a_connection_that_drops_at_every_step(self, gpubox: Gpubox, added: TestBox) -> None:
         client = gpubox.start("up", "mybox")
-        wait_for("the converge to begin", lambda: converging(added))
+        for step in STEPS:
+            gpubox.until(client, f"… {step}", "up", "mybox")
+            added.kill_connections()
         while client.poll() is None and converging(added):
             added.kill_connections()
         assert client.wait(timeout=300) == 0, gpubox.stderr_of("up", "mybox")
 
+
+class TestInterruptions:
+    def test_ctrl_c_and_kill_at_every_step(self, gpubox: Gpubox, added: TestBox) -> None:
+        for step in STEPS:
+            for sign in (signal.SIGINT, signal.SIGKILL):
+                hit(gpubox, sign, step, "up", "mybox")
+        assert "✓ converge" in gpubox("watch", "mybox").stderr
+        gpubox("up", "mybox")
+        assert gpubox.json("up", "mybox")["changed"] is False
+        assert len(added.exec(f"ls -1A {ROOT}/bundles").stdout.split()) == 1
+        assert len(added.exec(f"ls -1A {ROOT}/converge").stdout.split()) == 1
+
     def test_two_at_once_are_one_converge(self, gpubox: Gpubox, added: TestBox) -> None:
         clients = [gpubox.start("up", "mybox"), gpubox.start("up", "mybox", "--no-tunnel")]
         assert [client.wait(timeout=600) for client in clients] == [0, 0]
-        runs = added.exec("ls -1 /root/autodl-tmp/gpubox/converge").stdout.split()
-        assert len(runs) == 1
+        assert len(added.exec(f"ls -1 {ROOT}/converge").stdout.split()) == 1
 
-    def test_interrupt_at_every_step(self, gpubox: Gpubox, added: TestBox) -> None:
-        for step in ("facts and preflight", "bundle", "controller environment", "converge"):
-            _interrupt_at(gpubox, step)
-        gpubox("up", "mybox")
-        assert gpubox.json("up", "mybox")["changed"] is False
+    def test_up_and_down_keep_out_of_each_others_way(self, gpubox: Gpubox, added: TestBox) -> None:
+        up = gpubox.start("up", "mybox")
+        gpubox.until(up, "… controller environment", "up", "mybox")
+        for command in (("down", "mybox", "--yes"), ("stop", "mybox", "--yes"), ("add", "mybox", added.ssh_line)):
+            said(gpubox(*command, code=3), f"process {up.pid} is working on the box", "gpubox watch mybox")
+        assert up.wait(timeout=300) == 0, gpubox.stderr_of("up", "mybox")
 
-    def test_supervisord_killed(self, gpubox: Gpubox, added: TestBox) -> None:
-        gpubox("up", "mybox")
-        added.exec("kill -9 $(pgrep -f 'supervisord -n')")
-        wait_for("supervisord to be back", lambda: gpubox("status", "mybox", code=None).returncode == 0, timeout=30)
+        down = gpubox.start("down", "mybox", "--yes")
+        gpubox.until(down, "… bring it home", "down", "mybox", "--yes")
+        os.killpg(down.pid, signal.SIGSTOP)
+        said(gpubox("up", "mybox", code=3), f"process {down.pid} is working on the box")
+        os.killpg(down.pid, signal.SIGCONT)
+        assert down.wait(timeout=300) == 0
+        assert gpubox.json("ls") == []
 
-    def test_a_changed_wish_is_converged(self, gpubox: Gpubox, added: TestBox) -> None:
-        gpubox("up", "mybox")
+    def test_down_can_be_interrupted_at_every_step_and_nothing_is_lost(self, gpubox: Gpubox) -> None:
+        gpubox.box_file("mine", "provider: local\n")
+        gpubox("up", "mine")
+        results = "cd ~/gpubox-data/gpubox/results && seq 1 2000000 | tee big.csv | sha256sum"
+        made = gpubox("ssh", "mine", results).stdout
+        steps = ("what exists only on the box", "bring it home", "stop everything", "bring home what was written")
+        for step in (*steps, "give the box back"):
+            for sign in (signal.SIGINT, signal.SIGKILL):
+                hit(gpubox, sign, step, "down", "mine", "--yes")
+                assert [item["name"] for item in gpubox.json("ls")] == ["mine"]
+        receipt = json.loads(gpubox("down", "mine", "--yes", "--json").stdout)
+        assert (receipt["released"], receipt["processes_left"]) == (True, 0)
+        assert gpubox.json("ls") == []
+        assert not (gpubox.home / ".local/share/gpubox/local-boxes/mine").exists()
+        homes = list(gpubox.directory.glob("gpubox-results/mine-*/results/big.csv"))
+        assert homes
+        assert {_sha256(path) for path in homes} == {made.split()[0]}
+
+
+class TestBoxThatIsUp:
+    """On a box that is up, and stays so."""
+
+    def test_nothing_to_do_is_said(self, converged: Converged) -> None:
+        assert converged.gpubox.json("up", "mybox")["changed"] is False
+
+    def test_a_changed_wish_is_converged(self, converged: Converged) -> None:
+        gpubox = converged.gpubox
         gpubox.box_file("mybox", PLAIN + "keep: [results/*]\n")
         assert gpubox.json("up", "mybox")["changed"] is True
         assert gpubox.json("up", "mybox")["changed"] is False
 
+    def test_a_failing_role_is_named_and_up_mends_it_once_the_cause_is_gone(self, converged: Converged) -> None:
+        gpubox, box = converged
+        box.exec(f"rm -rf {ROOT}/results && echo 'not a directory' > {ROOT}/results")
+        done = gpubox("up", "mybox", "--full", code=1)
+        said(done, "role base, task `", f"{ROOT}/results", "gpubox logs mybox converge", "gpubox up mybox")
+        assert "✓ converge" not in done.stderr
+        assert gpubox.json("status", "mybox")["converge"]["state"] == "failed"
+        said(gpubox("watch", "mybox", code=1), f"{ROOT}/results")
+        assert f"{ROOT}/results" in gpubox("logs", "mybox").stdout
+        # It is not called fresh although no wish has changed.
+        box.exec(f"rm {ROOT}/results")
+        assert gpubox.json("up", "mybox")["changed"] is True
+        assert gpubox.json("up", "mybox")["changed"] is False
+
+    def test_a_killed_supervisord_comes_back_with_its_services(self, converged: Converged) -> None:
+        gpubox, box = converged
+        serve(box, "web", "python3", "-m", "http.server", "--bind", "127.0.0.1", "8123", port=8123)
+        wait_for("the service", lambda: _service(gpubox, "web")["state"] == "running")
+        before = _service(gpubox, "web")["pid"]
+        box.exec(f"kill -9 $(cat {ROOT}/supervisor/supervisord.pid)")
+        back = "curl -fsS -o /dev/null http://127.0.0.1:8123/"
+        wait_for("a new service", lambda: _service(gpubox, "web")["pid"] not in (before, None), timeout=60)
+        wait_for("its answer", lambda: box.exec(back).exit_code == 0, timeout=60)
+        assert len([line for line in box.processes() if "http.server" in line and "boxctl" not in line]) == 1
+        gpubox("start", "mybox")
+        box.exec(f"{BOXCTL} service remove web")
+
+    def test_a_service_that_crashes_again_and_again_has_failed_with_its_words(self, converged: Converged) -> None:
+        gpubox, box = converged
+        serve(box, "crasher", "sh", "-c", "echo loading; sleep 0.2; echo 'error: no such model' >&2; exit 3")
+        wait_for("the verdict", lambda: _service(gpubox, "crasher")["state"] == "failed", timeout=60)
+        service = _service(gpubox, "crasher")
+        assert (service["last_error"], service["exit_code"]) == ("error: no such model", 3)
+        shown = gpubox("status", "mybox").stdout
+        assert "failed" in shown
+        assert "error: no such model" in shown
+        said(gpubox("start", "mybox", code=1), "crasher: error: no such model", "gpubox logs mybox crasher")
+        assert "error: no such model" in gpubox("logs", "mybox", "crasher").stdout
+        box.exec(f"{BOXCTL} service remove crasher")
+        gpubox("start", "mybox")
+
+    def test_a_log_that_is_not_there_is_said(self, converged: Converged) -> None:
+        said(converged.gpubox("logs", "mybox", "nosuch", code=1), "there is no log of `nosuch`", "there is: ")
+
 
 class TestDisk:
-    def test_no_space(self, gpubox: Gpubox, boxes: BoxFactory) -> None:
+    def test_a_data_disk_without_space_is_refused(self, gpubox: Gpubox, boxes: BoxFactory) -> None:
         self._refused(gpubox, boxes(data_size=32 << 20), "space")
 
-    def test_read_only(self, gpubox: Gpubox, boxes: BoxFactory) -> None:
+    def test_a_read_only_data_disk_is_refused(self, gpubox: Gpubox, boxes: BoxFactory) -> None:
         self._refused(gpubox, boxes(data_size=64 << 20, data_read_only=True), "data_dir")
+
+    def test_a_disk_that_fills_up_meanwhile(
+        self, gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes]
+    ) -> None:
+        wishes = offline("controller")
+        wishes["data_size"] = 640 << 20
+        box = adopt(gpubox, boxes(**wishes))
+        when_full(box, f"test -e {ROOT}/controller/bin/uv")
+        said(gpubox("up", "mybox", code=1), "no space left", "df -h")
+        box.exec(f"rm {box.data_dir}/fill")
+        gpubox("up", "mybox")
+
+        gpubox.box_file("mybox", PLAIN + "keep: [results/*]\n")
+        when_full(box, f"test $(ls {ROOT}/converge | wc -l) -ge 2")
+        done = gpubox("up", "mybox", code=1)
+        said(done, "o space left", "gpubox")
+        assert "✓ converge" not in done.stderr
+        gpubox("status", "mybox")
+        box.exec(f"rm {box.data_dir}/fill")
+        assert gpubox.json("up", "mybox")["changed"] is True
+        assert gpubox.json("up", "mybox")["changed"] is False
 
     @staticmethod
     def _refused(gpubox: Gpubox, box: TestBox, word: str) -> None:
-        gpubox("add", "mybox", box.ssh_line, "--yes", stdin=f"{box.password}\n")
+        adopt(gpubox, box)
         gpubox.box_file("mybox", PLAIN + "data_dir: /root/autodl-tmp\n")
         assert word in gpubox("doctor", "mybox", code=1).stdout
         said(gpubox("up", "mybox", code=1), word, "fix: ")
 
 
-def test_registry_out_of_reach(gpubox: Gpubox, box: TestBox) -> None:
-    gpubox("add", "mybox", box.ssh_line, "--yes", stdin=f"{box.password}\n")
-    gpubox.box_file("mybox", PLAIN + "python_env: {index_url: 'http://127.0.0.1:9/simple'}\n")
-    said(gpubox("up", "mybox", code=1), "python_env.index_url")
+@pytest.mark.parametrize("index", ["http://127.0.0.1:9/simple", "http://index.invalid/simple", None])
+def test_a_registry_out_of_reach_names_what_to_set(gpubox: Gpubox, box: TestBox, index: str | None) -> None:
+    adopt(gpubox, box)
+    if index:
+        gpubox.box_file("mybox", PLAIN + f"python_env: {{index_url: '{index}'}}\n")
+    said(gpubox("up", "mybox", code=1), "package index cannot be reached", "python_env.index_url")
 
 
 def test_down_refuses_a_box_that_is_cut_off(gpubox: Gpubox, added: TestBox) -> None:
@@ -148,8 +281,8 @@ def test_down_refuses_a_box_that_is_cut_off(gpubox: Gpubox, added: TestBox) -> N
     assert gpubox.json("ls") == []
 
 
-def test_engine_that_crashes_is_failed_with_its_words(gpubox: Gpubox, rented: TestBox) -> None:
-    gpubox("add", "mybox", rented.ssh_line, "--yes", stdin=f"{rented.password}\n")
+def test_an_engine_that_crashes_is_failed_with_its_words(gpubox: Gpubox, rented: TestBox) -> None:
+    adopt(gpubox, rented)
     rented.write("/root/autodl-tmp/broken/config.json", '{"architectures": ["NoSuchModel"]}')
     text = "provider: attach\nengine: vllm\nmodel: {source: path, path: /root/autodl-tmp/broken}\nvllm: {build: cpu}\n"
     gpubox.box_file("mybox", text)
@@ -159,3 +292,12 @@ def test_engine_that_crashes_is_failed_with_its_words(gpubox: Gpubox, rented: Te
     assert service["state"] == "failed"
     assert service["last_error"]
     assert service["last_error"] in gpubox("logs", "mybox", "vllm", "-n", "2000").stdout
+
+
+def _service(gpubox: Gpubox, name: str) -> dict[str, object]:
+    services: list[dict[str, object]] = gpubox.json("status", "mybox")["services"]
+    return next(item for item in services if item["name"] == name)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
