@@ -153,6 +153,8 @@ def test_a_failed_run_says_what_the_task_said(root: Root, start: Callable[..., d
     run = start()["run"]
     end = _lines(root.popen("follow", run))[-1]
     assert (end["state"], end["error"].startswith("the model is missing: badly")) == ("failed", True)
+    (job,) = [item for item in root.boxctl("status")["jobs"] if item["name"] == "converge"]
+    assert job["last_error"] == end["error"].splitlines()[0]
     assert root.boxctl("status")["digest"] is None
     fresh = root.boxctl("fresh", "--digest", "d1")
     assert (fresh["fresh"], fresh["reason"]) == (False, "the last converge did not end well")

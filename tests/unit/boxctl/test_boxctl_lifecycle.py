@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +20,7 @@ import pytest
 from unit.boxctl.root import FILES, alive, bearing, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from unit.boxctl.root import Root
 
@@ -174,6 +176,41 @@ def test_a_full_and_a_read_only_disk_are_said_in_words(own_root: Root, spec: Spe
         assert "read-only" in own_root.boxctl("job", "start", "work", stdin=spec("exit 0", key="1"), code=1)["error"]
     finally:
         subprocess.run(["umount", str(jobs)], check=True)
+
+
+@pytest.fixture
+def small_disk(own_root: Root) -> Iterator[Path]:
+    """The root's directory `supervisor` on a disk of 256 KiB."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    place = own_root.path / "supervisor"
+    copy = shutil.copytree(place, own_root.path / "copy")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)], check=False).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    shutil.copytree(copy, place, dirs_exist_ok=True)
+    yield place
+    while place.is_mount():
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_everything_can_be_ended_on_a_full_disk(own_root: Root, small_disk: Path, spec: Spec) -> None:
+    own_root.boxctl("service", "apply", "web", stdin=spec("exec sleep 1000", start_seconds=0))
+    with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(b"x" * 1024)
+    assert own_root.boxctl("shutdown") == {"services": ["web"], "jobs": [], "killed": [], "left": 0}
+    # A login does not start it again.
+    assert own_root.boxctl("boot", "--hook")["changed"] is False
+    assert bearing(f"GPUBOX_ROOT={own_root.path}") == []
+
+
+def test_everything_can_be_ended_on_a_read_only_disk(own_root: Root, small_disk: Path, spec: Spec) -> None:
+    own_root.boxctl("service", "apply", "web", stdin=spec("exec sleep 1000", start_seconds=0))
+    # Over itself: the disk is busy, and what is open stays writable, as on one that the kernel has given up.
+    for options in (["--bind", str(small_disk)], ["-o", "remount,bind,ro"]):
+        subprocess.run(["mount", *options, str(small_disk)], check=True)
+    assert own_root.boxctl("shutdown") == {"services": ["web"], "jobs": [], "killed": [], "left": 0}
+    assert bearing(f"GPUBOX_ROOT={own_root.path}") == []
 
 
 def test_a_job_s_end_is_kept_on_a_full_disk(root: Root, spec: Spec, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def boot(layout: Layout, *, hook: bool = False) -> dict[str, Any]:
 
     From the box's boot `hook` nothing is started that was shut down since this boot.
     """
-    if hook and layout.stop_mark.exists() and layout.stop_mark.read_text().strip() == boot_mark().strip():
+    # An empty mark is one for which a full disk had no room.
+    if hook and layout.stop_mark.exists() and layout.stop_mark.read_text().strip() in {"", boot_mark().strip()}:
         return {"changed": False, "supervisord": None}
     changed = keeper_pid(layout) is None
     if changed:
@@ -70,13 +71,13 @@ def shutdown(layout: Layout) -> dict[str, Any]:
     from boxctl import jobs
 
     layout.make()
-    files.write(layout.stop_mark, boot_mark() + "\n")
+    marked = _leave_mark(layout)
     ran = _running_services(layout)
     working = {name: state for name in jobs.names(layout) if (state := jobs.read(layout, name))["state"] == "running"}
     for state in working.values():
         processes.send(int(state["pid"]), signal.SIGTERM)
     patience = max([_STOP_TIMEOUT, *(_stop_seconds(layout, name) + 10 for name in (*ran, *working))])
-    supervisord = _end_supervisord(layout)
+    supervisord = _end_supervisord(layout, by_keeper=not marked)
 
     def busy() -> bool:
         jobs_left = any(jobs.read(layout, name)["state"] == "running" for name in working)
@@ -155,12 +156,31 @@ def _running_services(layout: Layout) -> list[str]:
     ]
 
 
-def _end_supervisord(layout: Layout) -> int:
-    """Have supervisord end everything and itself; its process (0: it does not answer). The keeper ends after it."""
+def _leave_mark(layout: Layout) -> bool:
+    """Leave what tells the keeper to end, and a login not to start it again; whether the disk takes it."""
+    try:
+        files.write(layout.stop_mark, boot_mark() + "\n")
+    except OSError:
+        # Everything has to end on a full disk and on a read-only one, too. A full one has room for a name.
+        try:
+            layout.stop_mark.touch()
+        except OSError:
+            return False
+    return True
+
+
+def _end_supervisord(layout: Layout, *, by_keeper: bool) -> int:
+    """Have supervisord end everything and itself; its process (0: it does not answer).
+
+    The keeper ends after it, when it finds the mark; `by_keeper`: without one it has to be told, and ends both.
+    """
     try:
         supervisord = Supervisord(layout)
         pid = supervisord.pid()
-        supervisord.shutdown()
+        if not by_keeper:
+            supervisord.shutdown()
+        elif keeper := keeper_pid(layout):
+            processes.send(keeper, signal.SIGTERM)
     except NotRunningError:
         if keeper := keeper_pid(layout):
             processes.send(keeper, signal.SIGTERM)

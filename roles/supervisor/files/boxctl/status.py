@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from boxctl import converge, jobs, services
+from boxctl.layout import CONVERGE
 
 if TYPE_CHECKING:
     from boxctl.layout import Layout
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
 
 def status(layout: Layout) -> dict[str, Any]:
     """`{"services", "jobs", "converge", "digest"}`."""
+    run = converge.view(layout)
     return {
         "services": services.views(layout),
-        "jobs": [jobs.view(layout, name) for name in jobs.names(layout)],
-        "converge": converge.view(layout),
+        "jobs": [_job(layout, name, run) for name in jobs.names(layout)],
+        "converge": run,
         "digest": converge.digest(layout),
     }
 
@@ -25,6 +27,14 @@ def fresh(layout: Layout, digest: str) -> dict[str, Any]:
     seen = status(layout)
     reason = _stale(seen, digest)
     return {**seen, "fresh": reason is None, "reason": reason or "nothing to do"}
+
+
+def _job(layout: Layout, name: str, run: dict[str, Any] | None) -> dict[str, Any]:
+    view = jobs.view(layout, name)
+    if name == CONVERGE and run and run["error"]:
+        # The last line of its log is Ansible's count of tasks; the failed one's own words say more.
+        view["last_error"] = run["error"].splitlines()[0]
+    return view
 
 
 def _stale(seen: dict[str, Any], digest: str) -> str | None:
