@@ -26,20 +26,24 @@ quoted() { printf '%s' "$1" | tr '\n\t' '  ' | tr -d '\000-\037' | sed 's/\\/\\\
 # fail CODE MESSAGE HINT
 told=false
 fail() {
+    if ! $told && [ "$1" -ne 2 ]; then full_disk; fi
     told=true
     printf '{"error": "%s", "hint": "%s"}\n' "$(quoted "$2")" "$(quoted "$3")"
     exit "$1"
 }
 
-# Whatever else fails on a full disk says so in words of its own, or none.
-explain() {
-    code=$?
-    if [ "$code" -eq 0 ] || $told; then return; fi
+# Fails when the disk is full: whatever fails on it says so in words of its own, or none.
+full_disk() {
     # shellcheck disable=SC2046 # fields of one line
     set -- $(df -Pk "$root" 2>/dev/null | tail -n 1)
     if [ "${4:-1024}" -lt 1024 ]; then
+        told=true
         fail 1 "no space left on the disk of $root" "free some (\`df -h $root\`), then try again"
     fi
+}
+
+explain() {
+    if [ $? -ne 0 ] && ! $told; then full_disk; fi
 }
 
 digest() {
@@ -111,12 +115,18 @@ install() {
     if grep -q -i 'no space left\|disk quota' "$root/bootstrap.log"; then
         fail 1 "no space left on the disk of $root" "free some (\`df -h $root\`), then try again"
     elif grep -q -i -E "$unreachable" "$root/bootstrap.log"; then
-        fail 4 "the package index cannot be reached: $words" \
+        reason=$(grep -o -i -E "$reasons" "$root/bootstrap.log" | tail -n 1)
+        fail 4 "the package index $(printf '%s' "${PIP_INDEX_URL:-https://pypi.org/simple}" | sed 's|//[^/]*@|//|')\
+ cannot be reached: ${reason:-$words}" \
             "set \`python_env.index_url\` in the box file (GPUBOX_INDEX_URL here) to an index that this box reaches"
     fi
     fail 1 "the controller environment could not be made: $words" "\`$root/bootstrap.log\` has all of it"
 }
 unreachable='failed to fetch|error sending request|connect|timed out|name resolution|dns error|no matching distribution'
+# The words of pip and uv that a person wants to see, of all that they say.
+reasons='temporary failure in name resolution|name or service not known|connection refused|network is unreachable'
+reasons="$reasons|no route to host|connect(ion)? timed out|read timed out|connection reset|certificate verify failed"
+reasons="$reasons|dns error[^:\"]*|(40[0-9]|50[0-9]) (client|server) error[^\"]*"
 unreachable="$unreachable|could not fetch|certificate|not found in the package registry|no solution found|network"
 
 # An older Python's pip, or an uv that is there, fetches a Python that will do.

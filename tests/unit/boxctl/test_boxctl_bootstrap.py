@@ -76,15 +76,29 @@ def test_a_python_that_will_not_do(bare_path: Path, tmp_path: Path, python: str,
 
 def test_an_index_out_of_reach_is_named(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    code, answer, words = _run(["sh"], str(root), GPUBOX_INDEX_URL="http://127.0.0.1:9/simple")
+    code, answer, words = _run(["sh"], str(root), GPUBOX_INDEX_URL="http://me:hush@127.0.0.1:9/simple")
     assert code == 4, words
-    assert "package index cannot be reached" in answer["error"]
+    assert answer["error"] == "the package index http://127.0.0.1:9/simple cannot be reached: Connection refused"
     assert "python_env.index_url" in answer["hint"]
     assert "GPUBOX_INDEX_URL" in answer["hint"]
     assert "making the controller environment" in words
     # Nothing half made is taken for whole.
     assert not (root / "controller" / ".gpubox-stamp").exists()
     assert bearing(f"GPUBOX_ROOT={root}") == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+def test_a_disk_that_is_too_small_is_named(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], check=False).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        code, answer, words = _run(["sh"], str(disk / "root"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert (code, answer["error"]) == (1, f"no space left on the disk of {disk}/root"), words
+    assert "df -h" in answer["hint"]
 
 
 @pytest.mark.parametrize("shell", _SHELLS)
