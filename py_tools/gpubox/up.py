@@ -130,7 +130,8 @@ def watch(name: str, *, board: Board) -> Story | None:
         converge = Boxctl(host, root).call("status").get("converge")
     if not converge:
         return None
-    return _follow(login, root, runs.Started(str(converge["id"]), attached=True, digest=""), board)
+    started = runs.Started(str(converge["id"]), attached=converge["state"] == "running", digest="")
+    return _follow(login, root, started, board)
 
 
 def refuse_what_is_not_yet(box: BoxFile, path: Path) -> None:

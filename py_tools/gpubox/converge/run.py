@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpubox.converge.events import Message, Story
 from gpubox.errors import ConvergeFailed, Failed, LinkLost, RemoteCommandFailed, Unreachable
+from gpubox.remote import explain
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 
@@ -165,14 +166,16 @@ def _raise_unless_done(name: str, story: Story) -> None:
     failure = story.failure
     if failure is None:
         message = str(end.get("error") or "the playbook ended before its first task")
-        raise ConvergeFailed(message, where=name, hint=f"`gpubox logs {name} converge` shows all of it")
+        disk = explain.disk_hint(name, message)
+        if disk is not None:
+            message = f"the converge broke off: {message}"
+        raise ConvergeFailed(message, where=name, hint=disk or f"`gpubox logs {name} converge` shows all of it")
     place = f"{name}: role {failure.role}, task `{failure.task}`" if failure.role else f"{name}: task `{failure.task}`"
     detail = failure.message.strip()
     if failure.stderr.strip() and failure.stderr.strip() not in detail:
         detail = f"{detail}\n{failure.stderr.strip()}"
-    raise ConvergeFailed(
-        detail, where=place, hint=f"`gpubox logs {name} converge` shows all of it; then `gpubox up {name}`"
-    )
+    hint = f"`gpubox logs {name} converge` shows all of it; then `gpubox up {name}`"
+    raise ConvergeFailed(detail, where=place, hint=explain.disk_hint(name, detail) or hint)
 
 
 def _bootstrap_error(lines: list[str], exit_code: int) -> Failed:

@@ -92,6 +92,18 @@ def link_lost(name: str, reason: str) -> LinkLost:
     return LinkLost(f"the connection to the box is gone: {reason}", where=name, hint="what runs on the box goes on")
 
 
+def disk_hint(name: str, words: str) -> str | None:
+    """What mends the disk trouble that a program on the box speaks of; None when it speaks of none."""
+    return next((hint.format(name=name) for sign, hint in _DISK_TROUBLE.items() if sign in words.lower()), None)
+
+
+_DISK_TROUBLE = {
+    "no space left": "`gpubox ssh {name} df -h` shows which disk of the box is full; make room there, then try again",
+    "quota exceeded": "`gpubox ssh {name} df -h` shows how much is used; make room there, then try again",
+    "read-only file system": "`gpubox ssh {name} mount` shows which disk is read-only; choose another `data_dir`",
+}
+
+
 def from_openssh(stderr: str, name: str, endpoint: Endpoint, *, pinned: str) -> GpuboxError:
     """What an `ssh` child that ended with 255 meant, read from its stderr (English in every locale)."""
 

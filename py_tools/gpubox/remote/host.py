@@ -181,16 +181,8 @@ def failed(name: str, command: str, result: Result) -> RemoteCommandFailed:
     return RemoteCommandFailed(
         f"`{_short(command)}` ended with exit code {result.exit_code}{said}",
         where=name,
-        hint=next((hint.format(name=name) for sign, hint in _MENDS if sign in said), None),
+        hint=explain.disk_hint(name, said),
     )
-
-
-# What a failed command says of its disk, and what mends that.
-_MENDS = (
-    ("No space left", "`gpubox ssh {name} df -h` shows which disk is full; make room there, then try again"),
-    ("quota exceeded", "`gpubox ssh {name} df -h` shows how much is used; make room there, then try again"),
-    ("Read-only file system", "`gpubox ssh {name} mount` shows which disk is read-only; choose another `data_dir`"),
-)
 
 
 class _Lines:
