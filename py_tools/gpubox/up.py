@@ -149,6 +149,7 @@ def survey(host: Host, record: BoxRecord, box: BoxFile) -> tuple[BoxRecord, Fact
     """Read the box's facts in one round trip, keep them in the ledger, and judge them."""
     facts = read_facts(host, box.data_dir, ports=preflight.wanted_ports(box).values())
     findings = preflight.plan(facts, box)
+    refuse_to_move(record, box)
     root = record.root or preflight.root(facts, box)
     data_dir = record.data_dir or preflight.data_dir(facts, box)
     with Ledger() as ledger:
@@ -156,6 +157,17 @@ def survey(host: Host, record: BoxRecord, box: BoxFile) -> tuple[BoxRecord, Fact
             record.name, facts=facts.model_dump(mode="json"), root=root, data_dir=data_dir, state="running"
         )
     return record, facts, findings
+
+
+def refuse_to_move(record: BoxRecord, box: BoxFile) -> None:
+    """Raise `UsageError` when the box file names another data disk than the one that the box was set up on."""
+    if record.data_dir is None or box.data_dir is None or box.data_dir.rstrip("/") == record.data_dir:
+        return
+    raise UsageError(
+        f"`{record.name}` was set up on `{record.data_dir}`, and the box file now says `data_dir: {box.data_dir}`",
+        where=str(record.box_file) if record.box_file else record.name,
+        hint=f"set it back, or bring everything home first: `gpubox down {record.name}`",
+    )
 
 
 def wanted(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle) -> tuple[dict[str, Any], str]:

@@ -96,9 +96,7 @@ def chat_command(
 @click.option("--requests", type=click.IntRange(min=1), default=24, show_default=True, help="Requests per level.")
 @click.option("--input-len", type=click.IntRange(min=1), default=64, show_default=True, help="Prompt, in tokens.")
 @click.option("--output-len", type=click.IntRange(min=1), default=32, show_default=True, help="Answer, in tokens.")
-@click.option(
-    "--results", type=click.Path(path_type=Path), help="Below which directory; ./gpubox-results by default."
-)
+@click.option("--results", type=click.Path(path_type=Path), help="Below which directory; ./gpubox-results by default.")
 @json_option(
     '{"run","results","levels":[{"concurrency","requests","failed","output_tokens_per_s","ttft_ms":{...},...}]}'
 )

@@ -116,8 +116,7 @@ install() {
         fail 1 "no space left on the disk of $root" "free some (\`df -h $root\`), then try again"
     elif grep -q -i -E "$unreachable" "$root/bootstrap.log"; then
         reason=$(grep -o -i -E "$reasons" "$root/bootstrap.log" | tail -n 1)
-        fail 4 "the package index $(printf '%s' "${PIP_INDEX_URL:-https://pypi.org/simple}" | sed 's|//[^/]*@|//|')\
- cannot be reached: ${reason:-$words}" \
+        fail 4 "the package index $(printf '%s' "${PIP_INDEX_URL:-(the default one)}" | sed 's|//[^/]*@|//|') cannot be reached: ${reason:-$words}" \
             "set \`python_env.index_url\` in the box file (GPUBOX_INDEX_URL here) to an index that this box reaches"
     fi
     fail 1 "the controller environment could not be made: $words" "\`$root/bootstrap.log\` has all of it"
