@@ -159,9 +159,11 @@ def _merged(
     kept = list(old.forwards) if old else []
     promised = {wanted.local_port for directory in tunnel_files.directories() for wanted in _promised(directory)}
     promised |= {wanted.local_port for wanted in kept}
+    asked_for = {forward.local_port for forward in forwards}
     for forward in forwards:
         if _match(kept, forward) is None:
-            local_port = ports.next_free(forward.local_port, promised)
+            # One whose port is taken does not take that of the next one.
+            local_port = ports.next_free(forward.local_port, promised | asked_for - {forward.local_port})
             promised.add(local_port)
             kept.append(Wanted(forward.local_port, local_port, forward.remote_port, forward.label))
     owners = [owner for owner in (old.owners if old else ()) if owner.alive()]

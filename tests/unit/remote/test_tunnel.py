@@ -121,6 +121,17 @@ def test_a_taken_port_gets_the_next_free_one(login: Login, website: int, address
         assert works(tunnel.forwards[0].local_port)
 
 
+def test_one_whose_port_is_taken_does_not_take_the_port_of_the_next(login: Login, website: int) -> None:
+    first = free_port()
+    while not ports.is_free(first + 1):
+        first = free_port()
+    with socket.create_server(("127.0.0.1", first)):
+        wishes = [Forward(first, website, "web"), Forward(first + 1, free_port(), "engine")]
+        found = open_tunnels(login, wishes, detach=True).wait_connected(PATIENCE).forwards
+    assert found[0].local_port > first + 1
+    assert found[1].local_port == first + 1
+
+
 def test_the_same_again_is_what_is_there(login: Login, website: int) -> None:
     wish = Forward(free_port(), website, "web")
     first, second = opened(login, wish), opened(login, wish)
