@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 # Two slow cores, shared: nothing here is a measure of speed, in seconds.
 LONG = 1500.0
@@ -28,6 +29,13 @@ class Gpubox:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GPUBOX_", "XDG_"))}
         self.env = {**kept, "HOME": str(self.home), "NO_COLOR": "1"}
         self._clients: list[subprocess.Popen[str]] = []
+        self._cleaner = subprocess.Popen(
+            [sys.executable, "-S", str(Path(__file__).with_name("cleaner.py"))],
+            stdin=subprocess.PIPE,
+            cwd=directory,
+            env=self.env,
+            start_new_session=True,
+        )
 
     def __call__(
         self, *args: str, stdin: str = "", code: int | None = 0, timeout: float = LONG
@@ -64,6 +72,7 @@ class Gpubox:
                 cwd=self.directory,
                 env=self.env,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the threads of a test are at rest
             )
         self._clients.append(client)
         return client
@@ -91,13 +100,19 @@ class Gpubox:
         path.write_text(text)
         return path
 
-    def end(self) -> None:
-        """End what was started and still runs, and every tunnel: nothing is left behind."""
+    def end_clients(self) -> None:
+        """End what was started and still runs, and every tunnel."""
         for client in self._clients:
             if client.poll() is None:
                 os.killpg(client.pid, signal.SIGKILL)
             client.communicate()
-        self("tunnel", "--stop", code=None)
+        self._clients.clear()
+        self("tunnel", "--stop")
+
+    def end(self) -> None:
+        """End everything that this HOME has running in the background, boxes of this machine included."""
+        self.end_clients()
+        self._cleaner.communicate(timeout=LONG)
 
     def _stderr(self, args: tuple[str, ...]) -> Path:
         return self.directory / ("stderr-" + "-".join(args).replace("/", "_"))
@@ -106,6 +121,11 @@ class Gpubox:
     def argv(*args: str) -> list[str]:
         """The command line."""
         return [sys.executable, "-m", "gpubox", *args]
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def wait_for(what: str, condition: Callable[[], object], timeout: float = 300.0, pause: float = 0.1) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ROOT = "/root/autodl-tmp/gpubox"
 BOXCTL = f"{ROOT}/bin/boxctl"
+NO_INDEX = "http://127.0.0.1:9/simple"
+SERVING = "provider: attach\nengine: vllm\nmodel: small-gpt\nvllm: {build: cpu}\n"
 STEPS = ("facts and preflight", "bundle", "controller environment", "converge")
 
 
@@ -65,6 +67,14 @@ def serve(box: TestBox, name: str, *argv: str, port: int | None = None) -> None:
     spec = json.dumps({"argv": argv, "port": port, "start_seconds": 1, "stop_seconds": 5})
     done = box.exec(f"{BOXCTL} service apply {name}", stdin=spec.encode())
     assert done.exit_code == 0, done.stdout + done.stderr
+
+
+def taken_down(gpubox: Gpubox, box: TestBox) -> None:
+    """`down` leaves nothing running, and has brought home what there was."""
+    receipt = json.loads(gpubox("down", "mybox", "--yes", "--json").stdout)
+    assert (receipt["verified"], receipt["processes_left"]) == (True, 0)
+    assert not [line for line in box.processes() if "supervisord" in line or "keeper" in line or "boxctl" in line]
+    assert gpubox.json("ls") == []
 
 
 class TestFirstContact:
@@ -225,6 +235,16 @@ class TestBoxThatIsUp:
     def test_a_log_that_is_not_there_is_said(self, converged: Converged) -> None:
         said(converged.gpubox("logs", "mybox", "nosuch", code=1), "there is no log of `nosuch`", "there is: ")
 
+    def test_a_registry_out_of_reach_during_the_converge_names_what_to_set(self, converged: Converged) -> None:
+        gpubox = converged.gpubox
+        gpubox.box_file("mybox", SERVING + f"python_env: {{index_url: '{NO_INDEX}'}}\n")
+        done = gpubox("up", "mybox", code=1)
+        said(done, "role python_env", "the package index cannot be reached", NO_INDEX, "`python_env.index_url`")
+        failed = {job["name"]: job["last_error"] for job in gpubox.json("status", "mybox")["jobs"]}
+        assert "the package index cannot be reached" in failed["converge"]
+        gpubox.box_file("mybox", PLAIN)
+        assert gpubox.json("up", "mybox")["changed"] is True
+
 
 class TestDisk:
     def test_a_data_disk_without_space_is_refused(self, gpubox: Gpubox, boxes: BoxFactory) -> None:
@@ -247,12 +267,16 @@ class TestDisk:
         gpubox.box_file("mybox", PLAIN + "keep: [results/*]\n")
         when_full(box, f"test $(ls {ROOT}/converge | wc -l) -ge 2")
         done = gpubox("up", "mybox", code=1)
-        said(done, "o space left", "gpubox")
+        said(done, "o space left on", "gpubox ssh mybox df -h")
         assert "✓ converge" not in done.stderr
         gpubox("status", "mybox")
         box.exec(f"rm {box.data_dir}/fill")
         assert gpubox.json("up", "mybox")["changed"] is True
         assert gpubox.json("up", "mybox")["changed"] is False
+
+        # A full disk keeps nobody from leaving.
+        box.exec(f"dd if=/dev/zero of={box.data_dir}/fill bs=64k")
+        taken_down(gpubox, box)
 
     @staticmethod
     def _refused(gpubox: Gpubox, box: TestBox, word: str) -> None:
@@ -262,12 +286,14 @@ class TestDisk:
         said(gpubox("up", "mybox", code=1), word, "fix: ")
 
 
-@pytest.mark.parametrize("index", ["http://127.0.0.1:9/simple", "http://index.invalid/simple", None])
+@pytest.mark.parametrize("index", [NO_INDEX, "http://index.invalid/simple", None])
 def test_a_registry_out_of_reach_names_what_to_set(gpubox: Gpubox, box: TestBox, index: str | None) -> None:
     adopt(gpubox, box)
     if index:
         gpubox.box_file("mybox", PLAIN + f"python_env: {{index_url: '{index}'}}\n")
-    said(gpubox("up", "mybox", code=1), "package index cannot be reached", "python_env.index_url")
+    done = gpubox("up", "mybox", code=1)
+    said(done, f"package index {index or '(the default one)'} cannot be reached: ", "python_env.index_url")
+    assert "Retrying" not in done.stderr.split("error: ")[-1]
 
 
 def test_down_refuses_a_box_that_is_cut_off(gpubox: Gpubox, added: TestBox) -> None:
@@ -277,8 +303,10 @@ def test_down_refuses_a_box_that_is_cut_off(gpubox: Gpubox, added: TestBox) -> N
     assert [item["name"] for item in gpubox.json("ls")] == ["mybox"]
     added.start()
     gpubox("start", "mybox")
-    gpubox("down", "mybox", "--yes")
-    assert gpubox.json("ls") == []
+    # A disk that the kernel has given up: what is open stays writable.
+    added.exec(f"mount --bind {added.data_dir} {added.data_dir} && mount -o remount,bind,ro {added.data_dir}")
+    said(gpubox("up", "mybox", "--full", code=1), "ead-only", "data_dir")
+    taken_down(gpubox, added)
 
 
 def test_an_engine_that_crashes_is_failed_with_its_words(gpubox: Gpubox, rented: TestBox) -> None:
