@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.timeout(1800)
 def test_demo_twice(gpubox: Gpubox, tmp_path: Path) -> None:
     first = gpubox("demo")
     assert "> 你是谁？\n我叫小箱" in first.stdout

@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from e2e.cli import wait_for
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ vllm: {build: cpu, max_model_len: 1024, enforce_eager: true, cpu_kvcache_space: 
 ANSWER_HAS = "小箱"
 
 
+@pytest.mark.timeout(1800)
 def test_a_rented_box_from_login_line_to_receipt(gpubox: Gpubox, rented: TestBox) -> None:
     gpubox("add", "mybox", rented.ssh_line, "--yes", stdin=f"{rented.password}\n")
     gpubox.box_file("mybox", BOX_FILE)
