@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from dataclasses import dataclass
@@ -174,7 +175,10 @@ def _raise_unless_done(name: str, story: Story) -> None:
     detail = failure.message.strip()
     if failure.stderr.strip() and failure.stderr.strip() not in detail:
         detail = f"{detail}\n{failure.stderr.strip()}"
-    hint = f"`gpubox logs {name} converge` shows all of it; then `gpubox up {name}`"
+    # A service or job that a task waited for has a log of its own.
+    about = re.match(r"(?:service|job) `([^`]+)`", detail)
+    log = about.group(1) if about else "converge"
+    hint = f"`gpubox logs {name} {log}` shows all of it; once that is mended, `gpubox up {name}` goes on from there"
     raise ConvergeFailed(detail, where=place, hint=explain.disk_hint(name, detail) or hint)
 
 

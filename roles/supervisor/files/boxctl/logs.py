@@ -27,6 +27,8 @@ _TROUBLE = re.compile(
     r"|out of memory|no space|unrecognized|invalid|missing",
     re.IGNORECASE,
 )
+# Lines that speak of no trouble although such a word is in them: addresses of help pages, places in source files.
+_NO_TROUBLE = re.compile(r"For further information visit |^\s*File \"|^\s*~*\^+~*\s*$|^Traceback |^\s*raise ")
 
 
 class Rotating:
@@ -68,7 +70,8 @@ def last_error(path: Path) -> str | None:
     for start in _starts(lines):
         said = [line for line in lines[start:] if line and not line.startswith(MARK)]
         if said:
-            return next((line for line in reversed(said) if _TROUBLE.search(line)), said[-1])[:_LINE]
+            trouble = (line for line in reversed(said) if _TROUBLE.search(line) and not _NO_TROUBLE.search(line))
+            return next(trouble, said[-1]).strip()[:_LINE]
     return None
 
 
