@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from gpubox.converge.events import Story
     from gpubox.converge.progress import Board, Step
+    from gpubox.providers.base import State
 
 _PLAYBOOK = "up.yml"
 # How long another process may take to rent a box and log in to it, in seconds.
@@ -69,7 +70,7 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
         try:
             return _bring(ledger, record, box, bundle, board, full=full)
         except Unreachable:
-            if not _is_off(record):
+            if _state(record) != "stopped":
                 raise
             # It was powered off behind the ledger's back (a local box: this machine was started anew).
             ledger.update(name, state="stopped")
@@ -224,8 +225,8 @@ def _contacted(ledger: Ledger, name: str) -> BoxRecord | None:
     return record if record is not None and record.state == "running" and record.host_key else None
 
 
-def _is_off(record: BoxRecord) -> bool:
-    """Whether a box that cannot be reached can be powered on by its provider. Raises `Failed` when it is gone."""
+def _state(record: BoxRecord) -> State:
+    """What the provider says of the box, `unknown` when it cannot tell. Raises `Failed` when it no longer has it."""
     source = provider(record.provider)
     state = source.state(record) if source.releases else "unknown"
     if state == "gone":
@@ -234,14 +235,15 @@ def _is_off(record: BoxRecord) -> bool:
             where=record.name,
             hint=f"`gpubox down {record.name}` takes it off the ledger; then `gpubox up {record.name}` makes a new one",
         )
-    return state == "stopped"
+    return state
 
 
 def _contact(ledger: Ledger, record: BoxRecord, box: BoxFile, path: Path, board: Board) -> BoxRecord:
     source = provider(record.provider)
+    known = record.state != "intended" and _state(record)
     with board.step(f"a box from `{record.provider}`") as step:
         ledger.audit(record.name, "create", "begun", {})
-        rented = source.create(box, record.name) if record.state == "intended" else source.power_on(record)
+        rented = source.power_on(record) if known else source.create(box, record.name)
         endpoint = rented.endpoint
         ledger.audit(record.name, "create", "done", {"ref": rented.ref})
         record = ledger.update(
