@@ -7,6 +7,7 @@ import sys
 
 def main() -> None:
     """Entry point of `gpubox`; turns expected errors into sentences on stderr and exit codes."""
+    sys.unraisablehook = _keep_interrupt
     try:
         _run()
     except KeyboardInterrupt:
@@ -22,6 +23,21 @@ def main() -> None:
 
         sys.stderr.write(error_text(system_error(error)))
         sys.exit(1)
+
+
+def _keep_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
+    """Have a Ctrl-C that came inside a destructor, where Python prints and drops it, come once more."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    import signal
+    import threading
+
+    # A real signal, at the main thread: it ends a sleep or a read as well.
+    main_thread = threading.main_thread().ident or 0
+    again = threading.Timer(0.05, signal.pthread_kill, (main_thread, signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _run() -> None:

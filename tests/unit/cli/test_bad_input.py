@@ -172,6 +172,28 @@ def test_ctrl_c_before_a_command_has_begun(tmp_path: Path, module: str) -> None:
     assert "interrupted" in done.stderr
 
 
+INTERRUPTED_DESTRUCTOR = """
+import sys, time
+class Held:
+    def __del__(self):
+        raise KeyboardInterrupt
+def command(*args, **kwargs):
+    Held()
+    time.sleep(60)
+from gpubox.cli import group, main
+group.gpubox = command
+main()
+"""
+
+
+def test_ctrl_c_inside_a_destructor_is_not_lost(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", INTERRUPTED_DESTRUCTOR]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert "interrupted" in done.stderr
+
+
 def test_exit_codes_are_told(tmp_path: Path) -> None:
     done = gpubox(tmp_path, "help", "exit-codes")
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["0", "1", "2", "3", "4", "5", "130"]
