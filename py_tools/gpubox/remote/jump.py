@@ -6,6 +6,7 @@ import shlex
 import socket
 import subprocess
 import tempfile
+import threading
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,18 +21,20 @@ class JumpSocket(socket.socket):
 
     proxy: subprocess.Popen[bytes]
     stderr: IO[bytes]
+    closing: threading.Lock  # paramiko closes a socket from its own thread and from the caller's, at the same time
     _said = ""
 
     def close(self) -> None:
-        """Close the socket and end the `ssh` behind it."""
+        """Close the socket and end the `ssh` behind it; a second caller waits for the first."""
         super().close()
-        if self.proxy.poll() is None:
-            self.proxy.terminate()
-        self.proxy.wait(10)
-        if not self.stderr.closed:
-            self.stderr.seek(0)
-            self._said = self.stderr.read().decode(errors="replace")
-            self.stderr.close()
+        with self.closing:
+            if self.proxy.poll() is None:
+                self.proxy.terminate()
+            self.proxy.wait(10)
+            if not self.stderr.closed:
+                self.stderr.seek(0)
+                self._said = self.stderr.read().decode(errors="replace")
+                self.stderr.close()
 
     def last_words(self) -> str:
         """The last line that the `ssh` behind it wrote on stderr, or nothing; closes it."""
@@ -43,6 +46,7 @@ def jump(endpoint: Endpoint) -> JumpSocket:
     """Start the way to the endpoint through its jump hosts; what goes wrong shows as the end of the stream."""
     ours, theirs = socket.socketpair()
     sock = JumpSocket(fileno=ours.detach())
+    sock.closing = threading.Lock()
     sock.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the socket
     with theirs:
         sock.proxy = subprocess.Popen(

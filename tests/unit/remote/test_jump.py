@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +75,20 @@ def test_a_jump_host_that_is_away_is_named(login: Login, fake_ssh: Path) -> None
     with Host(through(login, "broken")) as host, pytest.raises(Unreachable) as caught:
         host.run("true")
     assert "through `broken`: ssh: connect to host broken port 22: No route to host" in caught.value.message
+
+
+def test_many_threads_may_close_it_at_once(fake_ssh: Path) -> None:
+    sock = jump(Endpoint("127.0.0.1", 9, proxy_jump="broken"))
+    sock.proxy.wait(30)
+    together = threading.Barrier(8)
+
+    def close() -> str:
+        together.wait(30)
+        return sock.last_words()
+
+    with ThreadPoolExecutor(8) as pool:
+        said = {future.result(30) for future in [pool.submit(close) for _ in range(8)]}
+    assert said == {"ssh: connect to host broken port 22: No route to host"}
 
 
 def test_several_hops_and_addresses() -> None:
