@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -27,6 +30,19 @@ def test_state_of_a_service(case: dict[str, Any]) -> None:
     exits = [{"at": now - ago, "seconds": seconds, "exit_code": 1} for ago, seconds in case.get("exits", [])]
     seen = Seen(case["word"], case.get("keeper", True), exits, case.get("uptime"), case.get("healthy"))
     assert service_state(seen, now) == case["state"]
+
+
+@pytest.mark.parametrize(
+    ("ages", "seconds", "expected"),
+    [([], 40, 0), ([1], 40, 0), ([60, 1], 40, 2), ([140, 60, 1], 40, 4), (range(9, 0, -1), 40, 60), ([60, 1], 5, 0)],
+    ids=["none", "one", "two", "three", "many", "supervisord's own pauses"],
+)
+def test_pause_before_a_start(ages: Iterable[float], seconds: float, expected: float) -> None:
+    from boxctl.states import pause
+
+    exits = [{"at": 10_000.0 - ago, "seconds": seconds, "exit_code": 1} for ago in ages]
+    assert pause(exits, 10, 10_000.0) == expected
+    assert pause(exits, 10, 20_000.0) == 0
 
 
 @pytest.mark.parametrize("case", _cases("indexes"))

@@ -73,8 +73,6 @@ TRY_EVERY = 0.5
 # One look at the service costs a process on a box that is busy starting the engine.
 LOOK_EVERY = 3.0
 ONE_TRY = 120.0
-# Two ends on the way to the first answer are no accident, and each further try costs minutes with a large model.
-LOOP_RESTARTS = 2
 
 
 class PendingError(Exception):
@@ -104,7 +102,6 @@ class Wait:
         self.boxctl = Boxctl(module, module.params["root"])
         self.began = time.monotonic()
         self.last_error = "not asked yet"
-        self._restarts_at_start: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -147,14 +144,6 @@ class Wait:
             self._fail(f"there is no service `{name}` on this box")
         elif service.get("state") in {"failed", "stopped"}:
             self._fail(f"service `{name}` has {service['state']}: {_reason(service)}")
-        elif self._crash_loops(service):
-            self._fail(f"service `{name}` ends again and again while starting: {_reason(service)}")
-
-    def _crash_loops(self, service: dict[str, Any]) -> bool:
-        restarts = int(service.get("restarts") or 0)
-        if self._restarts_at_start is None:
-            self._restarts_at_start = restarts
-        return restarts - self._restarts_at_start >= LOOP_RESTARTS
 
     def _fail(self, message: str) -> None:
         log = self.boxctl.last_lines(self.wanted["service"])

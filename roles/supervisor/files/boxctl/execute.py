@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from boxctl import files, logs, processes
+from boxctl import files, logs, processes, states
 from boxctl.child import Child, die_with_parent
 
 _KEPT_EXITS = 20
@@ -32,6 +32,9 @@ def main(arguments: list[str]) -> int:
         return 78
     history = files.read_json(path.parent / "history.json") or {}
     _end_survivors(name, root, history)
+    if wait := states.pause(history.get("exits", []), spec["start_seconds"], time.time()):
+        _say(f"boxctl: `{name}` ended again; the next start is in {wait:g} s\n")
+        time.sleep(wait)  # TERM ends it.
     try:
         # Time to stop is the program's own; what is left after it is killed before supervisord kills us.
         child = Child(

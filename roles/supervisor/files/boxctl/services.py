@@ -125,8 +125,9 @@ def _view(
 ) -> dict[str, Any]:
     history = files.read_json(layout.service(name) / "history.json") or {}
     info = (infos or {}).get(f"service-{name}", {"statename": "STOPPED"} if infos is not None else {})
-    up = bool(info.get("pid"))
-    uptime = max(0.0, now - float(info["start"])) if up else None
+    # The wrapper may be pausing before it starts the program.
+    up = bool(info.get("pid")) and history.get("pid") == info["pid"]
+    uptime = max(0.0, now - float(history["started"])) if up else None
     exits = history.get("exits", [])
     keeper = infos is None and lifecycle.keeper_pid(layout) is not None
     seen = states.Seen(info.get("statename"), keeper, exits, uptime, healthy)
@@ -136,7 +137,7 @@ def _view(
         "name": name,
         "description": spec.get("description", ""),
         "state": state,
-        "pid": history.get("child") if up and history.get("pid") == info["pid"] else info.get("pid") or None,
+        "pid": history.get("child") if up else info.get("pid") or None,
         "uptime_s": round(uptime, 1) if uptime is not None else None,
         "port": spec.get("port"),
         "healthy": healthy,

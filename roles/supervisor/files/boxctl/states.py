@@ -6,16 +6,23 @@ from typing import Any, Literal, NamedTuple
 
 State = Literal["running", "starting", "backoff", "stopped", "failed"]
 
-# Three ends within ten minutes are no accident.
-_LOOP_EXITS = 3
+# Two ends within ten minutes are no accident, and each further try costs minutes with a large model.
+_LOOP_EXITS = 2
 _LOOP_WINDOW = 600.0
 # So much longer than the longest of its recent lives a service has to live before it is believed again.
 _LONGER = 1.5
 _LONGER_BY = 10.0
+# supervisord pauses, longer each time, only before starts that fail within their `startsecs`; the others are ours.
+_FIRST_PAUSE = 2.0
+_LONGEST_PAUSE = 60.0
 
 
 class Seen(NamedTuple):
-    """`word`: supervisord's state name, None when it does not answer; `exits`: unasked ends, as in history.json."""
+    """What is known of a service.
+
+    `word`: supervisord's state name, None when it does not answer; `exits`: unasked ends, as in history.json;
+    `uptime`: seconds, None while the program itself does not run.
+    """
 
     word: str | None
     keeper: bool
@@ -34,9 +41,17 @@ def service_state(seen: Seen, now: float) -> State:
         return "stopped"
     if _loops(seen, now):
         return "failed"
-    if seen.word in {"BACKOFF", "EXITED"}:
+    if seen.word in {"BACKOFF", "EXITED"} or (seen.uptime is None and seen.exits):
         return "backoff"
     return "running" if seen.word == "RUNNING" else "starting"
+
+
+def pause(exits: list[dict[str, Any]], start_seconds: float, now: float) -> float:
+    """Seconds to wait before the next start: none after the first end, then doubling up to a minute."""
+    recent = [item for item in exits if now - float(item["at"]) <= _LOOP_WINDOW]
+    if len(recent) < _LOOP_EXITS or float(recent[-1]["seconds"]) < start_seconds:
+        return 0.0
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (len(recent) - _LOOP_EXITS))
 
 
 def _loops(seen: Seen, now: float) -> bool:
