@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotations
     ConstantName,
@@ -16,12 +16,7 @@ from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotati
     Version,
     Word,
 )
-
-
-class Section(BaseModel):
-    """A part of a box file: no unknown fields, never changed after it was read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from gpubox.boxfile.section import Section
 
 
 class Vllm(Section):

@@ -6,7 +6,10 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from gpubox.boxfile.engines import Ktransformers, Ollama, Section, Vllm
+from gpubox.boxfile.autodl import Autodl
+from gpubox.boxfile.compshare import Compshare
+from gpubox.boxfile.ec2 import Ec2
+from gpubox.boxfile.engines import Ktransformers, Ollama, Vllm
 from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotations
     BoxPath,
     Duration,
@@ -17,13 +20,17 @@ from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotati
     Text,
     Url,
 )
+from gpubox.boxfile.section import Section
 
 __all__ = [
     "ENGINES",
     "LONG",
     "SHORT",
     "SMALL_GPT",
+    "Autodl",
     "BoxFile",
+    "Compshare",
+    "Ec2",
     "Engine",
     "Finetune",
     "Gpu",
@@ -139,6 +146,17 @@ class BoxFile(Section):
     )
     count: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="How many boxes of this kind.")
     gpu: Gpu | None = Field(default=None, description="GPUs of the box; left out: whatever it has.")
+    max_price: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="What the box may cost per hour, in the provider's currency; nothing dearer is rented.",
+    )
+    autodl: Autodl | None = Field(default=None, description="What to rent, for `provider: autodl`.")
+    compshare: Compshare | None = Field(default=None, description="What to rent, for `provider: compshare`.")
+    ec2: Ec2 | None = Field(default=None, description="What to rent, for `provider: ec2`.")
+    prepare: Literal["without-gpu"] | None = Field(
+        default=None,
+        description="without-gpu: downloads run while the box is started without its GPU, where the provider can.",
+    )
     data_dir: BoxPath | None = Field(
         default=None,
         description="Big disk of the box; left out: /root/autodl-tmp where that exists, else ~/gpubox-data.",
@@ -174,6 +192,12 @@ class BoxFile(Section):
             object.__setattr__(self, "vllm", Vllm())
         if self.engine == "ktransformers" and self.ktransformers is None:
             object.__setattr__(self, "ktransformers", Ktransformers())
+        if self.provider == "autodl" and self.autodl is None:
+            object.__setattr__(self, "autodl", Autodl())
+        if self.provider == "compshare" and self.compshare is None:
+            object.__setattr__(self, "compshare", Compshare())
+        if self.provider == "ec2" and self.ec2 is None:
+            object.__setattr__(self, "ec2", Ec2())
         if self.model == SMALL_GPT and self.small_gpt is None:
             object.__setattr__(self, "small_gpt", SmallGpt())
         return self
