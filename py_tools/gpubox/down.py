@@ -17,6 +17,7 @@ from gpubox.remote.host import Host
 from gpubox.remote.login import Login
 from gpubox.remote.transfer import ManifestFile, pull
 from gpubox.remote.tunnel import stop_tunnels
+from gpubox.renting import power_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,8 +112,7 @@ def down(
         record = ledger.get(name)
         source = provider(record.provider)
         if source.releases and source.state(record) == "stopped":
-            with board.step("power on, to look at its disk"):
-                source.power_on(record)
+            record = power_on(ledger, record, source, board)  # To look at its disk.
         with board.step("what exists only on the box") as step:
             intent = plan(name)
             step.say(_plan_words(intent))

@@ -13,6 +13,7 @@ from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
 from gpubox.remote.tunnel import stop_tunnels
+from gpubox.renting import power_on
 
 if TYPE_CHECKING:
     from gpubox.converge.progress import Board
@@ -51,12 +52,7 @@ def start(name: str, *, board: Board, timeout: float = _START_TIMEOUT) -> dict[s
         record = ledger.get(name)
         source = provider(record.provider)
         if source.releases and source.state(record) == "stopped":
-            with board.step("power on"):
-                rented = source.power_on(record)
-                record = ledger.update(
-                    name, host=rented.endpoint.host, port=rented.endpoint.port, user=rented.endpoint.user
-                )
-                ledger.audit(name, "power_on", "done", {})
+            record = power_on(ledger, record, source, board)
         record = ledger.update(name, state="running")
         if record.root is None:
             raise UsageError(f"`{name}` has never been converged", hint=f"gpubox up {name}")

@@ -11,24 +11,15 @@ from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
 from gpubox.converge.variables import digest as digest_of
 from gpubox.converge.variables import role_variables
-from gpubox.errors import (
-    Failed,
-    NotYet,
-    PreflightBlocked,
-    Refused,
-    RemoteCommandFailed,
-    UnknownBox,
-    Unreachable,
-    UsageError,
-)
+from gpubox.errors import NotYet, PreflightBlocked, RemoteCommandFailed, Unreachable, UsageError
 from gpubox.ledger import BoxRecord, Ledger
 from gpubox.places import find_box_file
 from gpubox.providers import provider
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.facts import Facts, read_facts
-from gpubox.remote.first_contact import ensure_identity, first_contact
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
+from gpubox.renting import rent, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +27,8 @@ if TYPE_CHECKING:
 
     from gpubox.converge.events import Story
     from gpubox.converge.progress import Board, Step
-    from gpubox.providers.base import State
 
 _PLAYBOOK = "up.yml"
-# How long another process may take to rent a box and log in to it, in seconds.
-_RENTING = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +54,15 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
     bundle = bundles.build()
     # Shared: another `up` attaches to the same converge, but nobody takes the box down under our feet.
     with Ledger() as ledger, ledger.lock(name, shared=True):
-        record = _known(ledger, name, box, path, board)
+        record = rent(ledger, name, box, path, board)
         try:
             return _bring(ledger, record, box, bundle, board, full=full)
         except Unreachable:
-            if _state(record) != "stopped":
+            if state_of(record, provider(record.provider)) != "stopped":
                 raise
-            # It was powered off behind the ledger's back (a local box: this machine was started anew).
+            # It was powered off behind the ledger's back: by its guard, in a console, or this machine was started anew.
             ledger.update(name, state="stopped")
-            return _bring(ledger, _known(ledger, name, box, path, board), box, bundle, board, full=full)
+            return _bring(ledger, rent(ledger, name, box, path, board), box, bundle, board, full=full)
 
 
 def _bring(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, board: Board, *, full: bool) -> Up:
@@ -192,85 +180,6 @@ def summary(facts: Facts) -> str:
     """A box in half a line: cores, memory, GPUs."""
     gpus = f"{len(facts.gpus)} x {facts.gpus[0].name}" if facts.gpus else "no GPU"
     return f"{facts.cpu.effective:g} cores, {facts.memory.effective / 2**30:.0f} GiB, {gpus}"
-
-
-def _known(ledger: Ledger, name: str, box: BoxFile, path: Path, board: Board) -> BoxRecord:
-    """The ledger's record of a box that can be logged in to; made, or powered on, when the provider can."""
-    if (record := _contacted(ledger, name)) is not None:
-        return ledger.update(name, box_file=path) if record.box_file != path else record
-    # Another `up` that is just renting the same box: this one then finds it rented.
-    with ledger.renting(name, wait=_RENTING):
-        if (record := _contacted(ledger, name)) is not None:
-            return record
-        record = ledger.find(name)
-        if record is None:
-            if box.provider == "attach":
-                raise UnknownBox(
-                    f"`{name}` has not been added yet",
-                    where=str(path),
-                    hint=f'gpubox add {name} "ssh -p PORT root@HOST"',
-                )
-            record = ledger.add(name, box.provider, box_file=path)
-        if record.provider != box.provider:
-            raise UsageError(
-                f"the box file says provider `{box.provider}`, but `{name}` is a box of `{record.provider}`",
-                where=str(path),
-                hint=f"take it down first (`gpubox down {name}`), or give the box file another name",
-            )
-        return _contact(ledger, record, box, path, board)
-
-
-def _contacted(ledger: Ledger, name: str) -> BoxRecord | None:
-    record = ledger.find(name)
-    return record if record is not None and record.state == "running" and record.host_key else None
-
-
-def _state(record: BoxRecord) -> State:
-    """What the provider says of the box, `unknown` when it cannot tell. Raises `Failed` when it no longer has it."""
-    source = provider(record.provider)
-    state = source.state(record) if source.releases else "unknown"
-    if state == "gone":
-        raise Failed(
-            f"`{record.provider}` no longer has the box `{record.name}`",
-            where=record.name,
-            hint=f"`gpubox down {record.name}` takes it off the ledger; then `gpubox up {record.name}` makes a new one",
-        )
-    return state
-
-
-def _contact(ledger: Ledger, record: BoxRecord, box: BoxFile, path: Path, board: Board) -> BoxRecord:
-    source = provider(record.provider)
-    known = record.state != "intended" and _state(record)
-    with board.step(f"a box from `{record.provider}`") as step:
-        ledger.audit(record.name, "create", "begun", {})
-        rented = source.power_on(record) if known else source.create(box, record.name)
-        endpoint = rented.endpoint
-        ledger.audit(record.name, "create", "done", {"ref": rented.ref})
-        record = ledger.update(
-            record.name,
-            provider_ref=rented.ref,
-            host=endpoint.host,
-            port=endpoint.port,
-            user=endpoint.user,
-            box_file=path,
-        )
-        step.say(f"{endpoint.user}@{endpoint.host}:{endpoint.port}")
-    with board.step("first contact") as step:
-        identity = ensure_identity()
-        host_key = first_contact(
-            record.name,
-            endpoint,
-            password=(lambda: rented.password or "") if rented.password else None,
-            pinned=rented.host_key or record.host_key,
-            accept=_only_what_the_provider_said,
-            identity_file=identity,
-        )
-        step.say("host key pinned, key installed")
-    return ledger.update(record.name, host_key=host_key, identity_file=identity, state="running")
-
-
-def _only_what_the_provider_said(fingerprint: str, _key: str) -> bool:
-    raise Refused(f"the provider did not say which host key to expect, and the box shows {fingerprint}")
 
 
 def _fresh(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ LAYERS = (
     ("cli",),
     ("demo", "doctor"),
     ("up", "down", "add", "power", "chats", "logs", "bench"),
-    ("tunnels",),
+    ("tunnels", "renting"),
     ("status", "places", "chat"),
     ("converge",),
     ("providers",),

@@ -22,12 +22,10 @@ class NotYetItem:
     hint: str
 
 
-_RENT = 'rent a box on the provider\'s web page, then: gpubox add NAME "ssh -p PORT root@HOST"'
 _VLLM = "use `engine: vllm`"
 _LOCAL_MODEL = "use `model: small-gpt`, or put the model on the box and use `source: path`"
 
 _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
-    ("provider", lambda box: _one_of(box.provider, "autodl", "compshare", "ec2"), _RENT),
     ("count", lambda box: f"{box.count} boxes" if box.count > 1 else None, "write one box file for each box"),
     ("engine", lambda box: _one_of(box.engine, "ktransformers", "ollama"), _VLLM),
     ("model.source", lambda box: _one_of(_source(box), "modelscope", "huggingface"), _LOCAL_MODEL),

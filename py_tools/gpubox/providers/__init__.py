@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from gpubox.errors import NotYet, UsageError
-from gpubox.providers.base import Provider, Rented, State
+from gpubox.errors import UsageError
+from gpubox.providers.base import Alive, Balance, Offer, Order, Price, Provider, Rented, State, Wish
 from gpubox.words import did_you_mean
 
-__all__ = ["PROVIDERS", "Provider", "Rented", "State", "provider"]
+__all__ = [
+    "PROVIDERS",
+    "Alive",
+    "Balance",
+    "Offer",
+    "Order",
+    "Price",
+    "Provider",
+    "Rented",
+    "State",
+    "Wish",
+    "provider",
+]
 
-PROVIDERS = ("attach", "local")
-_LATER = ("autodl", "compshare", "ec2")
+PROVIDERS = ("attach", "local", "autodl", "compshare", "ec2")
 
 
 def provider(name: str) -> Provider:
-    """The provider of that name. Raises `NotYet` for one of a later version, `UsageError` for an unknown one."""
+    """The provider of that name; its account is asked for at the first call. Raises `UsageError` for an unknown one."""
     if name == "attach":
         from gpubox.providers.attach import AttachProvider
 
@@ -22,13 +33,20 @@ def provider(name: str) -> Provider:
         from gpubox.providers.local import LocalProvider
 
         return LocalProvider()
-    today = " and ".join(f"`{known}`" for known in PROVIDERS)
-    if name in _LATER:
-        raise NotYet(
-            f"this version cannot rent boxes from `{name}` by itself; it knows {today}",
-            hint='rent one on the provider\'s web page, then: gpubox add NAME "ssh -p PORT root@HOST"',
-        )
-    near = did_you_mean(name, PROVIDERS + _LATER)
+    if name == "autodl":
+        from gpubox.providers.autodl import AutodlProvider
+
+        return AutodlProvider()
+    if name == "compshare":
+        from gpubox.providers.compshare import CompshareProvider
+
+        return CompshareProvider()
+    if name == "ec2":
+        from gpubox.providers.ec2 import Ec2Provider
+
+        return Ec2Provider()
+    near = did_you_mean(name, PROVIDERS)
     raise UsageError(
-        f"there is no provider `{name}`" + (f"; did you mean `{near}`?" if near else ""), hint=f"use {today}"
+        f"there is no provider `{name}`" + (f"; did you mean `{near}`?" if near else ""),
+        hint="use " + ", ".join(f"`{known}`" for known in PROVIDERS),
     )

@@ -6,12 +6,15 @@ import socket
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from gpubox.errors import Failed, Refused
+from gpubox.providers.base import Rented
 from gpubox.remote.login import Endpoint
 
 if TYPE_CHECKING:
-    from gpubox.boxfile import BoxFile
+    from collections.abc import Callable
+
     from gpubox.ledger import BoxRecord
-    from gpubox.providers.base import Rented, State
+    from gpubox.preflight import Finding
+    from gpubox.providers.base import Alive, Offer, Order, State, Wish
 
 Action = Literal["start", "stop", "release"]
 
@@ -34,34 +37,31 @@ class AttachProvider:
     """Uses what the ledger knows; rents, powers and releases nothing."""
 
     name = "attach"
+    bills = False
     releases = False
 
-    def create(self, box: BoxFile, name: str) -> Rented:
+    def create(self, order: Order) -> str:
         """Refused: a person rents the box."""
         raise Refused(
-            f"`provider: attach` rents nothing; `{name}` is a box that you rent or own, and has not been added yet",
-            where=name,
-            hint=f'rent it at its provider, copy its login line, then: gpubox add {name} "ssh -p PORT root@HOST"',
+            "`provider: attach` rents nothing: it is for a box that you rent or own",
+            hint='rent it at its provider, copy its login line, then: gpubox add NAME "ssh -p PORT root@HOST"',
         )
 
-    def endpoint(self, record: BoxRecord) -> Endpoint:
+    def find(self, name: str) -> None:
+        """Nothing was ever ordered."""
+
+    def ready(self, record: BoxRecord, say: Callable[[str], None]) -> Rented:
         """Where `gpubox add` found it. Raises `Failed` when it was never added."""
-        if record.host is None:
-            raise Failed(
-                f"the login of `{record.name}` is not known",
-                where=record.name,
-                hint=f'gpubox add {record.name} "ssh -p PORT root@HOST"',
-            )
-        return Endpoint(record.host, record.port or 22, record.user or "root", record.proxy_jump)
+        return Rented("", _endpoint(record))
 
     def state(self, record: BoxRecord) -> State:
         """`running` when an SSH server greets us, else `unknown`; waits 8 s at most. Behind a jump host: `unknown`."""
-        endpoint = self.endpoint(record)
+        endpoint = _endpoint(record)
         if endpoint.proxy_jump is not None:
             return "unknown"
         return "running" if _greets(endpoint.host, endpoint.port) else "unknown"
 
-    def power_on(self, record: BoxRecord) -> Rented:
+    def power_on(self, record: BoxRecord) -> None:
         """Refused, with how a person does it."""
         _by_hand(record, "start", f'; then gpubox add {record.name} "ssh ..." with the login line it shows then')
 
@@ -71,6 +71,31 @@ class AttachProvider:
 
     def release(self, record: BoxRecord) -> None:
         """Nothing to give back: the box is not ours. The story tells its owner with `how_by_hand`."""
+
+    def alive(self) -> list[Alive]:
+        """Nothing: there is no account to ask."""
+        return []
+
+    def offers(self, wish: Wish) -> list[Offer]:
+        """Nothing: a person rents the box."""
+        return []
+
+    def balance(self) -> None:
+        """No account."""
+
+    def check(self) -> list[Finding]:
+        """Nothing to judge: no account."""
+        return []
+
+
+def _endpoint(record: BoxRecord) -> Endpoint:
+    if record.host is None:
+        raise Failed(
+            f"the login of `{record.name}` is not known",
+            where=record.name,
+            hint=f'gpubox add {record.name} "ssh -p PORT root@HOST"',
+        )
+    return Endpoint(record.host, record.port or 22, record.user or "root", record.proxy_jump)
 
 
 def how_by_hand(record: BoxRecord, action: Action) -> str:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubox import paths
 from gpubox.errors import Failed, Refused, Unreachable, UsageError
-from gpubox.providers.base import Rented
+from gpubox.providers.base import Alive, Rented
 from gpubox.providers.local_box import disk, launch, processes
 from gpubox.providers.local_box.layout import BoxDir, Identity, Running
 from gpubox.remote.login import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from gpubox.boxfile import BoxFile
     from gpubox.ledger import BoxRecord
+    from gpubox.preflight import Finding
+    from gpubox.providers.base import Offer, Order, Wish
 
 HOST = "127.0.0.1"
 _LOCK_S = 180.0  # longer than removing a box of many GiB takes
@@ -29,20 +30,28 @@ class LocalProvider:
     """Boxes are directories below `<data dir>/local-boxes`, each with an SSH server on loopback while powered on."""
 
     name = "local"
+    bills = False
     releases = True
 
-    def create(self, box: BoxFile, name: str) -> Rented:
-        """Make the box `name` and start it; the box that is already there when there is one.
+    def create(self, order: Order) -> str:
+        """Make the box of that name and start it; the box that is already there when there is one.
 
         Raises `UsageError` for a name that cannot be a directory, `Failed` and `Unreachable` when it does not start.
         """
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", order.name):
             raise UsageError(
-                f"`{name}` cannot be the name of a local box", hint="use letters, digits, `-`, `_` and `.`"
+                f"`{order.name}` cannot be the name of a local box", hint="use letters, digits, `-`, `_` and `.`"
             )
-        return self._start(BoxDir(_directory() / name), name)
+        box = BoxDir(_directory() / order.name)
+        self._start(box, order.name)
+        return str(box.path)
 
-    def endpoint(self, record: BoxRecord) -> Endpoint:
+    def find(self, name: str) -> str | None:
+        """The directory of the box; also of one whose making was cut off."""
+        path = _directory() / name
+        return str(path) if path.is_dir() else None
+
+    def ready(self, record: BoxRecord, say: Callable[[str], None]) -> Rented:
         """Where the box listens now. Raises `Unreachable` when it is powered off or gone."""
         box = _box(record)
         running = _server(box)
@@ -51,7 +60,7 @@ class LocalProvider:
             raise Unreachable(
                 f"the local box `{record.name}` is not running", where=str(box.path), hint=f"gpubox start {record.name}"
             )
-        return Endpoint(HOST, running.port, identity.user)
+        return _rented(box, identity, running)
 
     def state(self, record: BoxRecord) -> Literal["running", "stopped", "gone"]:
         """`stopped` also after the server was killed: its disk is there and it can be powered on again."""
@@ -60,7 +69,7 @@ class LocalProvider:
             return "gone"
         return "running" if _server(box) is not None else "stopped"
 
-    def power_on(self, record: BoxRecord) -> Rented:
+    def power_on(self, record: BoxRecord) -> None:
         """Start the server, on its old port where that is free. Raises `Failed` when the box is gone."""
         box = _box(record)
         if box.identity() is None:
@@ -69,7 +78,7 @@ class LocalProvider:
                 where=str(box.path),
                 hint=f"make it anew: `gpubox up {record.name}`",
             )
-        return self._start(box, record.name)
+        self._start(box, record.name)
 
     def power_off(self, record: BoxRecord) -> None:
         """End every process of the box and keep its disk. Raises `Failed` when a process does not end."""
@@ -84,14 +93,30 @@ class LocalProvider:
             processes.end_all(box)
             disk.remove(box)
 
-    def _start(self, box: BoxDir, name: str) -> Rented:
+    def alive(self) -> list[Alive]:
+        """Every box of this machine and this user's data directory."""
+        boxes = sorted(path for path in _directory().iterdir() if path.is_dir() and not path.name.startswith("."))
+        return [
+            Alive(str(path), path.name, "running" if _server(BoxDir(path)) else "stopped", billing=False)
+            for path in boxes
+        ]
+
+    def offers(self, wish: Wish) -> list[Offer]:
+        """Nothing: this machine is not for rent."""
+        return []
+
+    def balance(self) -> None:
+        """No account."""
+
+    def check(self) -> list[Finding]:
+        """Nothing to judge: no account."""
+        return []
+
+    def _start(self, box: BoxDir, name: str) -> None:
         with _locked(box):
-            running = _server(box)
-            identity = box.identity()
-            if running is None or identity is None:
-                identity = disk.prepare(box, name, os.environ)
-                running = launch.start(box)
-        return _rented(box, identity, running)
+            if _server(box) is None or box.identity() is None:
+                disk.prepare(box, name, os.environ)
+                launch.start(box)
 
 
 def _rented(box: BoxDir, identity: Identity, running: Running) -> Rented:
@@ -111,7 +136,7 @@ def _directory() -> Path:
 
 def _box(record: BoxRecord) -> BoxDir:
     """The directory of a box in the ledger; refuses one that is not ours to remove."""
-    path = Path(record.provider_ref) if record.provider_ref else _directory() / record.name
+    path = Path(record.provider_ref) if record.provider_ref else _directory() / (record.order or record.name)
     if path.parent.name != "local-boxes" or path.is_symlink():
         raise Refused(
             f"`{path}` is not the directory of a local box",

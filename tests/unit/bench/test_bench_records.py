@@ -11,7 +11,7 @@ import pytest
 from gpubox.bench import result, story
 from gpubox.errors import RemoteCommandFailed, TransferFailed
 from gpubox.ledger import Ledger
-from gpubox.providers import provider
+from gpubox.providers import Order, provider
 from gpubox.remote.first_contact import ensure_identity, first_contact
 from gpubox.remote.login import Login
 
@@ -26,9 +26,10 @@ REAL = Path(__file__).parent / "fixtures" / "real"
 @pytest.fixture
 def login() -> Iterator[Login]:
     local = provider("local")
-    rented = local.create(cast("BoxFile", None), "records")
     with Ledger() as ledger:
-        record = ledger.add("records", "local", provider_ref=rented.ref)
+        ref = local.create(Order("records", cast("BoxFile", None)))
+        record = ledger.add("records", "local", provider_ref=ref)
+    rented = local.ready(record, print)
     try:
         identity = ensure_identity()
         key = first_contact(
