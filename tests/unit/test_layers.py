@@ -16,7 +16,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("demo", "doctor"),
-    ("up", "down", "add", "power", "chats", "logs", "bench"),
+    ("up", "down", "add", "power", "chats", "logs", "bench", "cost"),
     ("tunnels", "renting"),
     ("status", "places", "chat"),
     ("converge",),
@@ -24,7 +24,7 @@ LAYERS = (
     ("preflight",),
     ("remote",),
     ("boxfile",),
-    ("ledger",),
+    ("ledger", "accounts"),
     ("paths", "words"),
     ("errors", "__init__"),
 )
