@@ -46,6 +46,11 @@ def rent(ledger: Ledger, name: str, box: BoxFile, path: Path, board: Board) -> B
         return power_on(ledger, ledger.update(name, box_file=path), source, board)
 
 
+def met(record: BoxRecord) -> bool:
+    """Whether the box can be logged in to, as far as the ledger knows."""
+    return record.state == "running" and record.host is not None and record.host_key is not None
+
+
 def power_on(ledger: Ledger, record: BoxRecord, source: Provider, board: Board) -> BoxRecord:
     """The box when it runs and can be logged in to; its endpoint and price are read anew."""
     if state_of(record, source) in {"stopped", "stopping"}:
@@ -85,7 +90,7 @@ def state_of(record: BoxRecord, source: Provider) -> State:
 
 def _met(ledger: Ledger, name: str) -> BoxRecord | None:
     record = ledger.find(name)
-    return record if record is not None and record.state == "running" and record.host and record.host_key else None
+    return record if record is not None and met(record) else None
 
 
 def _intend(ledger: Ledger, name: str, box: BoxFile, path: Path) -> BoxRecord:

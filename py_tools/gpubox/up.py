@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.facts import Facts, read_facts
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
-from gpubox.renting import rent, state_of
+from gpubox.renting import met, rent, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,14 +50,17 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
     `UnknownBox`, `PreflightBlocked`, `ConvergeFailed`, and what the link to the box raises.
     """
     path = find_box_file(name, box_file)
-    box = load(path)
-    refuse_what_is_not_yet(box, path)
-    bundle = bundles.build()
     # Shared: another `up` attaches to the same converge, but nobody takes the box down under our feet.
-    with Ledger() as ledger, ledger.lock(name, shared=True):
+    with Ledger() as ledger, ledger.lock(name, shared=True), contextlib.ExitStack() as held:
+        # The way there takes some round trips; what is read and hashed here meanwhile costs no time.
+        known = ledger.find(name)
+        early = held.enter_context(Host(Login.of(known)).connect_early()) if known and met(known) else None
+        box = load(path)
+        refuse_what_is_not_yet(box, path)
+        bundle = bundles.build()
         record = rent(ledger, name, box, path, board)
         try:
-            return _bring(ledger, record, box, bundle, board, full=full)
+            return _bring(ledger, record, box, bundle, board, full=full, early=early)
         except Unreachable:
             if state_of(record, provider(record.provider)) != "stopped":
                 raise
@@ -65,8 +69,17 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
             return _bring(ledger, rent(ledger, name, box, path, board), box, bundle, board, full=full)
 
 
-def _bring(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, board: Board, *, full: bool) -> Up:
-    if not full and (status := _fresh(record, box, bundle)) is not None:
+def _bring(
+    ledger: Ledger,
+    record: BoxRecord,
+    box: BoxFile,
+    bundle: bundles.Bundle,
+    board: Board,
+    *,
+    full: bool,
+    early: Host | None = None,
+) -> Up:
+    if not full and (status := _fresh(record, box, bundle, early)) is not None:
         with board.step("nothing to do") as step:
             step.state = "kept"
         return Up(ledger.update(record.name, digest=status["digest"]), status, changed=False)
@@ -182,14 +195,14 @@ def summary(facts: Facts) -> str:
     return f"{facts.cpu.effective:g} cores, {facts.memory.effective / 2**30:.0f} GiB, {gpus}"
 
 
-def _fresh(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle) -> dict[str, Any] | None:
+def _fresh(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, early: Host | None) -> dict[str, Any] | None:
     """The box's status when it is what its box file says and healthy, in one round trip; else None."""
     if record.root is None or record.facts is None:
         return None
     # The box is asked, not the ledger: whoever was killed while following a converge has noted nothing.
     _, digest = wanted(record, box, bundle)
     try:
-        with Host(Login.of(record)) as host:
+        with early or Host(Login.of(record)) as host:
             status = Boxctl(host, record.root).call("fresh", "--digest", digest, retry=True)
     except RemoteCommandFailed:
         return None  # No boxctl there any more (a new disk): the whole way will say what is wrong, if anything is.

@@ -11,7 +11,9 @@ import click
 from gpubox.cli.show import ask, ask_password, board, emit_json, json_option, yes_option
 
 if TYPE_CHECKING:
+    from gpubox.converge.progress import Board
     from gpubox.down import Plan, Receipt
+    from gpubox.up import Up
 
 
 @click.command(name="init")
@@ -91,19 +93,13 @@ def up_command(name: str, box_file: Path | None, full: bool, no_tunnel: bool, as
     """
     import time
 
-    from gpubox import tunnels
     from gpubox.status import ENGINES
     from gpubox.up import up
 
     begun = time.monotonic()
-    urls: dict[str, str] = {}
     with board() as shown:
         result = up(name, board=shown, box_file=box_file, full=full)
-        if not no_tunnel and tunnels.forwards_of(name, result.status):
-            with shown.step("tunnels") as step:
-                tunnel = tunnels.open_for(name, detach=True, say=shown.note, answer=result.status)
-                urls = {forward.label: f"http://127.0.0.1:{forward.local_port}" for forward in tunnel.forwards}
-                step.say("they stay open in the background")
+        urls = {} if no_tunnel else _open_tunnels(name, result, shown)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json:
@@ -123,6 +119,18 @@ def up_command(name: str, box_file: Path | None, full: bool, no_tunnel: bool, as
         click.echo(f"{label}: {url}/v1" if label in ENGINES else f"{label}: {url}")
     if ENGINES.intersection(urls):
         click.echo(f"next: gpubox chat {name}", err=True)
+
+
+def _open_tunnels(name: str, result: Up, shown: Board) -> dict[str, str]:
+    """The URL of each service on this machine."""
+    from gpubox import tunnels
+
+    if not tunnels.forwards_of(name, result.status):
+        return {}
+    with shown.step("tunnels") as step:
+        tunnel = tunnels.open_for(name, detach=True, say=shown.note, answer=result.status)
+        step.say("they stay open in the background")
+    return {forward.label: f"http://127.0.0.1:{forward.local_port}" for forward in tunnel.forwards}
 
 
 @click.command(name="watch")

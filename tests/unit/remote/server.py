@@ -86,6 +86,11 @@ class BoxServer:
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self._thread.do(self._relisten())
 
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._connections)
+
     def kill_connections(self) -> None:
         """Cut every connection without a goodbye, as a killed sshd child does; commands go on."""
         self._thread.do(self._abort())
