@@ -46,7 +46,7 @@ def ansible_env(tool: Gpubox, *, mitogen: bool = False) -> dict[str, str]:
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_FORCE_COLOR": "0",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{tool.env['PATH']}",
-        "GPUBOX_BOXES_DIR": str(tool.directory / "boxes"),
+        "GPUBOX_BOXES": str(tool.directory / "boxes"),
     }
     if mitogen:
         import ansible_mitogen
