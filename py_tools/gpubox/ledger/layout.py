@@ -50,6 +50,67 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX audits_of_box ON audits (box_id)",
     ),
+    (
+        *(
+            f'ALTER TABLE boxes ADD COLUMN "{column}" {kind}'
+            for column, kind in (
+                ("order", "TEXT"),
+                ("gpu", "TEXT"),
+                ("gpu_count", "INTEGER"),
+                ("region", "TEXT"),
+                # Money is text: SQLite would make a float of it.
+                ("price_per_hour", "TEXT"),
+                ("stopped_per_hour", "TEXT"),
+                ("currency", "TEXT"),
+                ("budget", "TEXT"),
+                ("guard_at", "TEXT"),
+                ("powered_off_at", "TEXT"),
+                ("erase_at", "TEXT"),
+            )
+        ),
+        'CREATE UNIQUE INDEX box_of_order ON boxes ("order") WHERE "order" IS NOT NULL',
+        "CREATE INDEX boxes_of_ref ON boxes (provider, provider_ref)",
+        """
+        CREATE TABLE rates (
+          id INTEGER PRIMARY KEY,
+          box_id INTEGER NOT NULL REFERENCES boxes (id),
+          at TEXT NOT NULL,
+          state TEXT NOT NULL CHECK (state IN ('running', 'stopped', 'released')),
+          per_hour TEXT,
+          currency TEXT,
+          assumed INTEGER NOT NULL CHECK (assumed IN (0, 1)),
+          CHECK (per_hour IS NULL OR currency IS NOT NULL OR per_hour = '0')
+        )
+        """,
+        "CREATE INDEX rates_of_box ON rates (box_id)",
+        # Of boxes that are known already, the price is still to be learned.
+        """
+        INSERT INTO rates (box_id, at, state, assumed)
+        SELECT id, CASE state WHEN 'running' THEN created_at ELSE updated_at END, state, 1
+        FROM boxes WHERE state IN ('running', 'stopped')
+        """,
+        """
+        CREATE TABLE balances (
+          id INTEGER PRIMARY KEY,
+          provider TEXT NOT NULL,
+          at TEXT NOT NULL,
+          amount TEXT NOT NULL,
+          currency TEXT NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE backups (
+          id INTEGER PRIMARY KEY,
+          box_id INTEGER NOT NULL REFERENCES boxes (id),
+          at TEXT NOT NULL,
+          place TEXT NOT NULL,
+          files INTEGER NOT NULL,
+          size INTEGER NOT NULL,
+          sha256 TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX backups_of_box ON backups (box_id)",
+    ),
 )
 
 

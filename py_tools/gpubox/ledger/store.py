@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import sqlite3
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 from gpubox import paths
-from gpubox.errors import Failed, UnknownBox, UsageError
-from gpubox.ledger import locks
-from gpubox.ledger.layout import migrate
-from gpubox.ledger.records import Audit, BoxRecord, Outcome, check_name
+from gpubox.errors import Refused, UnknownBox, UsageError
+from gpubox.ledger import books, locks, rates
+from gpubox.ledger.file import explained, open_file
+from gpubox.ledger.records import (
+    Audit,
+    BackupRecord,
+    BalanceRecord,
+    BoxRecord,
+    Outcome,
+    Rate,
+    Spending,
+    Unpriced,
+    check_name,
+)
 from gpubox.words import did_you_mean, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
 _FIELDS = tuple(BoxRecord.model_fields)
 _SETTABLE = frozenset(_FIELDS) - {"name", "created_at", "updated_at"}
-_BUSY_SECONDS = 20.0  # Every transaction here is a few rows: whoever waits longer waits for a process that hangs.
 
 
 class Ledger:
@@ -31,12 +41,14 @@ class Ledger:
 
     Each method is one transaction: a process that is killed leaves the row as it was or as it shall be. Several
     processes may use the file at once. Raises `Failed` for a file that is broken, read-only or from a newer gpubox.
+    `now` is the clock that it goes by.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, now: Callable[[], datetime] | None = None) -> None:
         self.path = path if path is not None else paths.data_dir() / "ledger.sqlite3"
-        with _explained(self.path):
-            self._connection = _open(self.path)
+        self._now = now if now is not None else _utc_now
+        with explained(self.path):
+            self._connection = open_file(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -50,32 +62,51 @@ class Ledger:
         """Close the file; the ledger cannot be used any more."""
         self._connection.close()
 
-    def add(self, name: str, provider: str, **fields: object) -> BoxRecord:
-        """Write a new box, `intended` unless `fields` say another state. Its name must not be one of a live box."""
+    def add(self, name: str, provider: str, /, *, at: datetime | None = None, **fields: object) -> BoxRecord:
+        """Write a new box, `intended` unless `fields` say another state. Its name must not be one of a live box.
+
+        `at`: since when it bills, for a box that was rented before it is added; now, when left out.
+        """
         check_name(name)
-        now = datetime.now(UTC)
+        now = self._now()
         record = _record({"provider": provider, **fields}, {"name": name, "created_at": now, "updated_at": now})
         values = _row(record)
-        statement = f"INSERT INTO boxes ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608
-        with _explained(self.path):
+        columns = ", ".join(f'"{key}"' for key in values)
+        statement = f"INSERT INTO boxes ({columns}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608
+        with self._transaction():
             try:
-                self._connection.execute(statement, tuple(values.values()))
+                box_id = self._connection.execute(statement, tuple(values.values())).lastrowid
             except sqlite3.IntegrityError as error:
-                raise UsageError(
-                    f"there is a box `{name}` already", where=name, hint="choose another name; `gpubox ls` shows all"
-                ) from error
+                raise _taken(name, record, error) from error
+            assert box_id is not None
+            books.write_rates(self._connection, box_id, [], rates.follow([], record, fields, at or now))
         return record
+
+    def new_order(self, name: str) -> str:
+        """A name for the provider's own name field that no box ever had: `gpubox-<name>-<8 hex digits>`."""
+        while True:
+            order = f"gpubox-{check_name(name)}-{secrets.token_hex(4)}"
+            if self.by_order(order) is None:
+                return order
 
     def get(self, name: str) -> BoxRecord:
         """The live box of that name. Raises `UnknownBox` with the nearest name."""
-        record = self.find(name)
-        if record is None:
-            raise self._unknown(name)
-        return record
+        return _from_row(self._live(name))
 
     def find(self, name: str) -> BoxRecord | None:
         """The live box of that name; None when there is none (or it was released)."""
         rows = self._rows("SELECT * FROM boxes WHERE name = ? AND state <> 'released'", name)
+        return _from_row(rows[0]) if rows else None
+
+    def by_order(self, order: str) -> BoxRecord | None:
+        """The box that was asked for under this unique name, released or not; None when there is none."""
+        rows = self._rows('SELECT * FROM boxes WHERE "order" = ?', order)
+        return _from_row(rows[0]) if rows else None
+
+    def by_ref(self, provider: str, ref: str) -> BoxRecord | None:
+        """The newest box that the provider calls `ref`, released or not; None when there is none."""
+        statement = "SELECT * FROM boxes WHERE provider = ? AND provider_ref = ? ORDER BY id DESC LIMIT 1"
+        rows = self._rows(statement, provider, ref)
         return _from_row(rows[0]) if rows else None
 
     def boxes(self, *, include_released: bool = False) -> list[BoxRecord]:
@@ -83,27 +114,98 @@ class Ledger:
         live = "" if include_released else "WHERE state <> 'released'"
         return [_from_row(row) for row in self._rows(f"SELECT * FROM boxes {live} ORDER BY name, id")]  # noqa: S608
 
-    def update(self, name: str, **fields: object) -> BoxRecord:
-        """Change fields of the live box of that name, and return it as it is then. Raises `UnknownBox`."""
+    def update(self, name: str, /, *, at: datetime | None = None, **fields: object) -> BoxRecord:
+        """Change fields of the live box of that name, and return it as it is then. Raises `UnknownBox`.
+
+        Keeps the rates by which it is billed. A change of state holds for the bill since `at`; when that is left out,
+        `stopped` since `powered_off_at`, `running` since the audited `create` or `power_on` call began, else now.
+        A box that turns `stopped` is `powered_off_at` now, one that turns `running` is not off and not to be erased,
+        unless `fields` say otherwise.
+        """
         with self._transaction():
-            before = self.get(name)
+            row = self._live(name)
+            before = _from_row(row)
+            now = self._now()
+            fields = {**_implied(before, fields, at or now), **fields}
             kept = {key: value for key, value in before if key not in fields}
-            record = _record(fields, {**kept, "name": name, "updated_at": datetime.now(UTC)})
+            record = _record(fields, {**kept, "name": name, "updated_at": now})
             values = {key: value for key, value in _row(record).items() if key in fields or key == "updated_at"}
-            changes = ", ".join(f"{key} = ?" for key in values)
-            statement = f"UPDATE boxes SET {changes} WHERE name = ? AND state <> 'released'"  # noqa: S608
-            self._connection.execute(statement, (*values.values(), name))
+            changes = ", ".join(f'"{key}" = ?' for key in values)
+            statement = f"UPDATE boxes SET {changes} WHERE id = ?"  # noqa: S608
+            try:
+                self._connection.execute(statement, (*values.values(), row["id"]))
+            except sqlite3.IntegrityError as error:
+                raise _taken(name, record, error) from error
+            self._follow(row["id"], before, record, fields, at)
         return record
+
+    def spending(self, since: datetime | None = None) -> list[Spending]:
+        """What each box, released ones too, has cost on each day (UTC), since `since`; by day, then by name.
+
+        Time at a price that nobody has told is left out: `unpriced` has it.
+        """
+        found: dict[tuple[str, str, date, str], Decimal] = {}
+        now = self._now()
+        for name, provider, held in self._all_rates():
+            for (day, currency), amount in rates.by_day(held, since, now).items():
+                key = (name, provider, day, currency)
+                found[key] = found.get(key, Decimal(0)) + amount
+        rows = [Spending(name, source, day, currency, sum_) for (name, source, day, currency), sum_ in found.items()]
+        return sorted(rows, key=lambda row: (row.day, row.box, row.provider))
+
+    def unpriced(self, since: datetime | None = None) -> list[Unpriced]:
+        """The boxes that ran at a price that nobody has told, since `since`."""
+        now = self._now()
+        rows = [Unpriced(name, source, rates.unpriced(held, since, now)) for name, source, held in self._all_rates()]
+        return [row for row in rows if row.seconds > 0]
+
+    def spent(self, name: str) -> Decimal | None:
+        """What the newest box of that name has cost so far, in its currency; None when its price is not known."""
+        with self._reading():
+            rows = self._connection.execute("SELECT max(id) FROM boxes WHERE name = ?", (name,)).fetchall()
+            held = books.rates_of(self._connection, rows[0][0])
+        return rates.total(held, self._now())
+
+    def note_balance(self, provider: str, amount: Decimal, currency: str) -> BalanceRecord:
+        """Keep what an account has left now."""
+        balance = BalanceRecord(provider=provider, at=self._now(), amount=amount, currency=currency)
+        with self._transaction():
+            books.insert_balance(self._connection, balance)
+        return balance
+
+    def balances(self, provider: str | None = None) -> list[BalanceRecord]:
+        """What an account (every account without a name) had left whenever that was noted, oldest first."""
+        with self._reading():
+            return books.balances_of(self._connection, provider)
+
+    def note_backup(self, name: str, place: Path, *, files: int, size: int, sha256: str) -> BackupRecord:
+        """Keep that the newest box of that name, released or not, has been backed up whole into `place`.
+
+        `size` in bytes, `sha256` of its manifest. Raises `UnknownBox`.
+        """
+        at = self._now()
+        backup = BackupRecord(name=name, at=at, place=place, files=files, size=size, sha256=sha256)
+        with self._transaction():
+            box_id = self._connection.execute("SELECT max(id) FROM boxes WHERE name = ?", (name,)).fetchone()[0]
+            if box_id is None:
+                raise self._unknown(name)
+            books.insert_backup(self._connection, box_id, backup)
+        return backup
+
+    def last_backup(self, name: str, *, any_box: bool = False) -> BackupRecord | None:
+        """The last backup of the newest box of that name; `any_box`: also of the boxes that had the name before it."""
+        with self._reading():
+            return books.newest_backup(self._connection, name, any_box=any_box)
 
     def audit(self, name: str, action: str, outcome: Outcome, detail: dict[str, Any] | None = None) -> None:
         """Note that something was begun, done or failed with the newest box of that name, released or not."""
-        hidden = json.dumps(redacted(detail or {}), ensure_ascii=False, default=str)
+        hidden = json.dumps(redacted(detail or {}), ensure_ascii=False, default=_plain)
         statement = """
             INSERT INTO audits (box_id, action, outcome, detail, at)
             SELECT max(id), ?, ?, ?, ? FROM boxes WHERE name = ? HAVING max(id) IS NOT NULL
         """
-        values = (action, outcome, hidden, datetime.now(UTC).isoformat(), name)
-        with _explained(self.path):
+        values = (action, outcome, hidden, self._now().isoformat(), name)
+        with explained(self.path):
             written = self._connection.execute(statement, values).rowcount
         if not written:
             raise self._unknown(name)
@@ -134,6 +236,31 @@ class Ledger:
         with locks.held(self.path.parent / "locks" / "renting", check_name(name), wait=wait):
             yield
 
+    def _live(self, name: str) -> sqlite3.Row:
+        rows = self._rows("SELECT * FROM boxes WHERE name = ? AND state <> 'released'", name)
+        if not rows:
+            raise self._unknown(name)
+        return rows[0]
+
+    def _follow(
+        self, box_id: int, before: BoxRecord, record: BoxRecord, given: dict[str, object], at: datetime | None
+    ) -> None:
+        """Write what the change of a box means for its bill."""
+        held = books.rates_of(self._connection, box_id)
+        since = at or record.updated_at
+        if at is None and record.state != before.state:
+            if record.state == "stopped":
+                since = record.powered_off_at or since
+            elif record.state == "running" and (asked := books.last_call_to_bill(self._connection, box_id)):
+                since = asked if not held or asked > held[-1].at else since
+        books.write_rates(self._connection, box_id, held, rates.follow(held, record, given, since))
+
+    def _all_rates(self) -> list[tuple[str, str, list[Rate]]]:
+        """Name, provider and rates of every box that ever was."""
+        with self._reading():
+            rows = self._connection.execute("SELECT id, name, provider FROM boxes ORDER BY id").fetchall()
+            return [(row["name"], row["provider"], books.rates_of(self._connection, row["id"])) for row in rows]
+
     def _unknown(self, name: str) -> UnknownBox:
         names = [record.name for record in self.boxes()]
         near = did_you_mean(name, names)
@@ -147,13 +274,23 @@ class Ledger:
         )
 
     def _rows(self, statement: str, *values: object) -> list[sqlite3.Row]:
-        with _explained(self.path):
+        with explained(self.path):
             return self._connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Several reads of one and the same state."""
+        with explained(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Take the write lock first, so that what is read inside cannot change before it is written."""
-        with _explained(self.path):
+        with explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -163,57 +300,38 @@ class Ledger:
                     self._connection.execute("ROLLBACK")
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # SQLite gives its side files (-wal, -shm) the mode of this one.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-    try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # An intent must survive a power cut: money hangs on it.
-        migrate(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system say into a sentence that names the file and the way out."""
-    try:
-        yield
-    except Failed as error:
-        raise type(error)(error.message, where=error.where or str(path), hint=error.hint) from error
-    except sqlite3.IntegrityError as error:
-        raise Failed(f"the ledger does not take this: {error}", where=str(path)) from error
-    except sqlite3.OperationalError as error:
-        raise _operational(path, str(error)) from error
-    except sqlite3.DatabaseError as error:
-        raise Failed(
-            f"the ledger is damaged: {error}",
-            where=str(path),
-            hint=f"move it away (`mv {path} {path}.damaged`), then `gpubox add` the boxes that you still rent",
-        ) from error
-    except OSError as error:
-        raise Failed(f"the ledger cannot be opened: {error.strerror}", where=str(path), hint=_ELSEWHERE) from error
-
-
-_ELSEWHERE = "make it writable, or set `GPUBOX_HOME` to a directory that you can write to"
-
-
-def _operational(path: Path, words: str) -> Failed:
-    if "locked" in words or "busy" in words:
-        return Failed(
-            f"another process has kept the ledger locked for {_BUSY_SECONDS:.0f} s",
-            where=str(path),
-            hint=f"find it with `fuser {path}`, end it, and run the command again",
+def _taken(name: str, record: BoxRecord, error: sqlite3.IntegrityError) -> Exception:
+    """What an index of the boxes does not let pass."""
+    if "boxes.name" in str(error):
+        return UsageError(
+            f"there is a box `{name}` already", where=name, hint="choose another name; `gpubox ls` shows all"
         )
-    if "full" in words:
-        return Failed("the ledger cannot be written: the disk is full", where=str(path), hint="free some space")
-    return Failed(f"the ledger cannot be used: {words}", where=str(path), hint=_ELSEWHERE)
+    if "boxes.order" in str(error):
+        return Refused(
+            f"`{record.order}` was asked for already, so it cannot be the name of a second order",
+            where=name,
+            hint="`gpubox sweep` shows every box that is rented",
+        )
+    return error
+
+
+def _implied(before: BoxRecord, fields: dict[str, object], now: datetime) -> dict[str, object]:
+    """What a change of power says about a box besides its state."""
+    state = fields.get("state", before.state)
+    if state == before.state:
+        return {}
+    if state == "stopped":
+        return {"powered_off_at": now}
+    return {"powered_off_at": None, "erase_at": None} if state == "running" else {}
+
+
+def _plain(value: object) -> str:
+    """Something in an audit's detail that JSON has no word for."""
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)
 
 
 def _record(fields: dict[str, object], own: dict[str, object]) -> BoxRecord:

@@ -14,7 +14,7 @@ import pytest
 
 from gpubox.errors import Failed, Refused
 from gpubox.ledger import Ledger, layout
-from gpubox.ledger import store as ledger_store
+from gpubox.ledger import file as ledger_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +93,7 @@ def test_a_migration_that_fails_in_the_middle_changes_nothing(path: Path, monkey
 
 
 def test_a_ledger_that_another_process_keeps_locked_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_store, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(ledger_file, "_BUSY_SECONDS", 0.05)
     with Ledger(path) as ledger:
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
