@@ -8,7 +8,7 @@ import shlex
 import socket
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 from box.testbox import TestBox
 from box.testbox.control import ChildError
@@ -31,10 +31,6 @@ class Machine(Protocol):
     @property
     def port(self) -> int:
         """Where it listens; another one after every power change."""
-
-    @property
-    def host_key(self) -> str | None:
-        """The public host key, "ssh-ed25519 AAAA..."; None where there is no SSH server."""
 
     def power_on(self, password: str, start_command: str, went_off: Callable[[], None]) -> None:
         """Boot with that password on a new port, then run the command in it; `went_off` when it goes off by itself.
@@ -66,7 +62,7 @@ class RealMachines:
         self._wishes = wishes
         self.boxes: list[RealMachine] = []
 
-    def make(self, hostname: str) -> RealMachine:
+    def make(self, hostname: str) -> Machine:
         """A box that is not started yet."""
         machine = RealMachine({**self._wishes, "hostname": hostname})
         self.boxes.append(machine)
@@ -81,10 +77,9 @@ class RealMachines:
 class RealMachine:
     """A test box, made at its first boot."""
 
-    host: ClassVar[str] = TestBox.host
-    user: ClassVar[str] = TestBox.user
-
     def __init__(self, wishes: Wishes) -> None:
+        self.host: str = TestBox.host
+        self.user: str = TestBox.user
         self._wishes = wishes
         self._box: TestBox | None = None
         self._boots = 0
@@ -101,11 +96,6 @@ class RealMachine:
     def port(self) -> int:
         """Of the last boot; 0 before the first."""
         return self._box.port if self._box else 0
-
-    @property
-    def host_key(self) -> str | None:
-        """The public one."""
-        return self._box.host_key if self._box else None
 
     def power_on(self, password: str, start_command: str, went_off: Callable[[], None]) -> None:
         """Boots (0.6 s), then runs the command as the provider does: in the background, whatever becomes of it.
@@ -160,7 +150,6 @@ class PaperMachine:
     hostname: str
     host: str = "127.0.0.1"
     user: str = "root"
-    host_key: str | None = None
     password: str = field(default="", repr=False)
     start_command: str = ""
     boots: int = 0
@@ -207,7 +196,7 @@ class PaperMachines:
         self.deaf_seconds = deaf_seconds
         self.all: list[PaperMachine] = []
 
-    def make(self, hostname: str) -> PaperMachine:
+    def make(self, hostname: str) -> Machine:
         """One more."""
         machine = PaperMachine(self, hostname)
         self.all.append(machine)

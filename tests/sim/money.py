@@ -29,6 +29,8 @@ class Meter:
 
     def amount(self, now: datetime) -> Decimal:
         """Spent until `now`, not rounded."""
+        if not self._rates:
+            return Decimal(0)
         ends = [at for at, _ in self._rates[1:]] + [now]
         return sum(
             (

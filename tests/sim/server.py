@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -104,6 +105,7 @@ class Server:
         self.calls: list[Call] = []
         self.lock = threading.RLock()
         self.closing = threading.Event()
+        self.mistakes: list[BaseException] = []
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.simulator = self
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
@@ -128,12 +130,17 @@ class Server:
 
 @contextlib.contextmanager
 def serve(app: App) -> Iterator[Server]:
-    """`with serve(app) as server:` answers at `server.url` from threads of this process."""
+    """`with serve(app) as server:` answers at `server.url` from threads of this process.
+
+    Raises at the end what the app raised in between: a broken simulator must not pass for a broken network.
+    """
     server = Server(app)
     try:
         yield server
     finally:
         server.close()
+        if server.mistakes:
+            raise RuntimeError("the simulator itself failed") from server.mistakes[0]
 
 
 class _Http(ThreadingHTTPServer):
@@ -143,11 +150,9 @@ class _Http(ThreadingHTTPServer):
     simulator: Server
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  # as its base
-        """A client that was killed in mid-call is what the tests do; anything else is shown."""
-        import sys
-
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
+        """A client that was killed in mid-call is what the tests do; anything else is a mistake in the simulator."""
+        if (error := sys.exc_info()[1]) is not None and not isinstance(error, ConnectionError):
+            self.simulator.mistakes.append(error)
 
 
 class _Handler(BaseHTTPRequestHandler):
