@@ -32,6 +32,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "chat": ("use", "Talk to the model that a box serves."),
         "bench": ("use", "Measure the engine of a box: throughput and latency over concurrency."),
     },
+    "Money": {
+        "offers": ("offers", "What can be rented now, and what it costs."),
+    },
     "More": {
         "help": ("helps", "Exit codes, and help on a command."),
     },
