@@ -68,6 +68,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
                 ("erase_at", "TEXT"),
             )
         ),
+        # What is intended is going to be ordered.
+        """
+        UPDATE boxes SET "order" = 'gpubox-' || name || '-' || lower(hex(randomblob(4))) WHERE state = 'intended'
+        """,
         'CREATE UNIQUE INDEX box_of_order ON boxes ("order") WHERE "order" IS NOT NULL',
         "CREATE INDEX boxes_of_ref ON boxes (provider, provider_ref)",
         """

@@ -62,7 +62,7 @@ class Ledger:
         """Close the file; the ledger cannot be used any more."""
         self._connection.close()
 
-    def add(self, name: str, provider: str, /, *, at: datetime | None = None, **fields: object) -> BoxRecord:
+    def add(self, name: str, provider: str, at: datetime | None = None, /, **fields: object) -> BoxRecord:
         """Write a new box, `intended` unless `fields` say another state. Its name must not be one of a live box.
 
         `at`: since when it bills, for a box that was rented before it is added; now, when left out.
@@ -114,7 +114,7 @@ class Ledger:
         live = "" if include_released else "WHERE state <> 'released'"
         return [_from_row(row) for row in self._rows(f"SELECT * FROM boxes {live} ORDER BY name, id")]  # noqa: S608
 
-    def update(self, name: str, /, *, at: datetime | None = None, **fields: object) -> BoxRecord:
+    def update(self, name: str, at: datetime | None = None, /, **fields: object) -> BoxRecord:
         """Change fields of the live box of that name, and return it as it is then. Raises `UnknownBox`.
 
         Keeps the rates by which it is billed. A change of state holds for the bill since `at`; when that is left out,
