@@ -1,4 +1,4 @@
-"""What runs: `gpubox status NAME` asks one box, `gpubox ls` reads the ledger."""
+"""What runs on a box: `gpubox status NAME`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,6 @@ def status(name: str) -> dict[str, Any]:
         **answer,
         "tunnels": tunnels,
     }
-
-
-def boxes(*, include_released: bool = False) -> list[BoxRecord]:
-    """Every box of the ledger, newest last."""
-    with Ledger() as ledger:
-        return ledger.boxes(include_released=include_released)
 
 
 def converged(name: str) -> BoxRecord:

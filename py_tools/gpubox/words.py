@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,20 @@ def redacted(value: object, name: str = "") -> object:
     if isinstance(value, list | tuple):
         return [redacted(item) for item in value]
     return value
+
+
+def money(amount: Decimal, currency: str | None) -> str:
+    """`12.30 CNY`: an amount with two digits behind the point, more only for what two would show as nothing."""
+    digits = 2 if not amount or abs(amount) >= Decimal("0.005") else 4
+    return f"{amount:.{digits}f}" + (f" {currency}" if currency else "")
+
+
+def exact(amount: Decimal | None) -> str | None:
+    """An amount for JSON: a string, to the hundred-thousandth; None stays None."""
+    if amount is None:
+        return None
+    text = f"{amount:.5f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def _plain(word: str) -> str:

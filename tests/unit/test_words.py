@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
-from gpubox.words import did_you_mean, is_secret_name, redacted
+from gpubox.words import did_you_mean, exact, is_secret_name, money, redacted
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,26 @@ def test_names_of_what_may_be_shown(name: str) -> None:
 def test_secrets_are_hidden_at_any_depth() -> None:
     value = {"a": [{"password": "x"}, ("y",)], "token": ["z"], "n": 1}
     assert redacted(value) == {"a": [{"password": "(hidden)"}, ["y"]], "token": "(hidden)", "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown", "told"),
+    [
+        ("12.346", "12.35 CNY", "12.346"),
+        ("12.3", "12.30 CNY", "12.3"),
+        ("0", "0.00 CNY", "0"),
+        ("0.00014", "0.0001 CNY", "0.00014"),
+        ("-1.2", "-1.20 CNY", "-1.2"),
+        ("-0.0000001", "-0.0000 CNY", "0"),
+        ("1E+3", "1000.00 CNY", "1000"),
+        (
+            "123456789012345678901234567890.5",
+            "123456789012345678901234567890.50 CNY",
+            "123456789012345678901234567890.5",
+        ),
+    ],
+)
+def test_money(amount: str, shown: str, told: str) -> None:
+    assert money(Decimal(amount), "CNY") == shown
+    assert exact(Decimal(amount)) == told
+    assert exact(None) is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpubox.cli.show import age, duration, emit_json, emit_table, json_option
+from gpubox.cli.show import duration, emit_json, emit_table, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,38 +105,30 @@ def ssh_command(name: str, command: tuple[str, ...]) -> None:
 
 @click.command(name="ls")
 @click.option("-a", "--all", "everything", is_flag=True, help="Boxes that are gone, too.")
-@json_option('[{"name","provider","state","endpoint","age_s","box_file"}]')
+@json_option(
+    '[{"name","provider","provider_ref","order","state","in_doubt","endpoint","age_s","per_hour","currency","spent",'
+    '"budget","budget_left","guard_at","powered_off_at","erase_at","last_backup":{...}|null, and every other field of'
+    " the ledger}]; money as strings"
+)
 def ls_command(everything: bool, as_json: bool) -> None:
-    """Every box that the ledger knows."""
-    from datetime import UTC, datetime
+    """Every box that the ledger knows.
 
-    from gpubox.status import boxes
+    Nobody is asked: `gpubox sweep` asks the accounts. SPENT is price by time; GUARD is when the box's guard powers it
+    off, ERASED when its provider deletes it. Columns that no box needs are left out.
+    """
+    from gpubox.cli.listing import doubt_lines, table
+    from gpubox.listing import boxes
 
-    records = boxes(include_released=everything)
-    rows = [
-        {
-            "name": record.name,
-            "provider": record.provider,
-            "state": record.state,
-            "endpoint": f"{record.user}@{record.host}:{record.port}" if record.host else None,
-            "age_s": round((datetime.now(UTC) - record.created_at).total_seconds()),
-            "box_file": str(record.box_file) if record.box_file else None,
-        }
-        for record in records
-    ]
+    listed = boxes(include_released=everything)
     if as_json:
-        emit_json(rows)
+        emit_json([item.as_dict() for item in listed])
         return
-    if not rows:
+    if not listed:
         click.echo('no boxes yet: `gpubox demo`, or `gpubox add NAME "ssh -p PORT root@HOST"`', err=True)
         return
-    emit_table(
-        ("NAME", "PROVIDER", "STATE", "ADDED", "LOGIN"),
-        [
-            (r.name, r.provider, r.state, age(r.created_at) + " ago", str(row["endpoint"] or "-"))
-            for r, row in zip(records, rows, strict=True)
-        ],
-    )
+    emit_table(*table(listed))
+    for line in doubt_lines(listed):
+        click.echo(line, err=True)
 
 
 def _service_row(item: dict[str, Any]) -> tuple[str, ...]:

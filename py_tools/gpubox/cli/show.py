@@ -65,10 +65,15 @@ def emit_json(data: object) -> None:
 def emit_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a plain table on stdout, columns as wide as they need (Chinese characters count twice)."""
     lines = [list(head), *(list(row) for row in rows)]
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(head))]
+    widths = column_widths(lines)
     for line in lines:
-        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
+        cells = [cell + " " * (width - screen_width(cell)) for cell, width in zip(line, widths, strict=True)]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def column_widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    """How wide each column has to be, on the screen."""
+    return [max(map(screen_width, column)) for column in zip(*lines, strict=True)]
 
 
 def age(since: datetime) -> str:
@@ -114,7 +119,8 @@ def ask(question: str, *, yes: bool) -> bool:
     return click.confirm(question, default=False, err=True)
 
 
-def _width(text: str) -> int:
+def screen_width(text: str) -> int:
+    """How many columns of a terminal the text takes."""
     import unicodedata
 
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

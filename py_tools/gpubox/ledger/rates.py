@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from gpubox.ledger.records import Rate
+from gpubox.ledger.records import Rate, Spending, Unpriced
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import date
 
-    from gpubox.ledger.records import BoxRecord
+    from gpubox.ledger.records import Bill, BoxRecord
 
 _HOUR = Decimal(3_600_000_000)  # In microseconds.
 _PRICES = frozenset({"price_per_hour", "stopped_per_hour", "currency"})
@@ -62,14 +62,28 @@ def total(rates: Sequence[Rate], until: datetime) -> Decimal | None:
     return sum(by_day(rates, None, until).values(), Decimal(0))
 
 
-def unpriced(rates: Sequence[Rate], since: datetime | None, until: datetime) -> float:
-    """Seconds from `since` to `until` in which the box ran at an unknown price."""
-    stretches = _stretches(rates, since, until)
-    return sum((end - start).total_seconds() for rate, start, end in stretches if _unknown(rate))
+def spending(bills: Iterable[Bill], since: datetime | None, until: datetime) -> list[Spending]:
+    """What each box has cost on each day from `since` to `until`; by day, then by name."""
+    found: dict[tuple[date, str, str, str], Decimal] = {}
+    for bill in bills:
+        for (day, currency), amount in by_day(bill.rates, since, until).items():
+            key = (day, bill.record.name, bill.record.provider, currency)
+            found[key] = found.get(key, Decimal(0)) + amount
+    return [
+        Spending(box, provider, day, currency, found[day, box, provider, currency])
+        for day, box, provider, currency in sorted(found)
+    ]
 
 
-def _unknown(rate: Rate) -> bool:
-    return rate.per_hour is None and rate.state == "running"
+def unpriced(bills: Iterable[Bill], since: datetime | None, until: datetime) -> list[Unpriced]:
+    """For how long which boxes ran at an unknown price, from `since` to `until`."""
+    found: dict[tuple[str, str], float] = {}
+    for bill in bills:
+        for rate, start, end in _stretches(bill.rates, since, until):
+            if rate.per_hour is None and rate.state == "running":
+                key = (bill.record.name, bill.record.provider)
+                found[key] = found.get(key, 0.0) + (end - start).total_seconds()
+    return [Unpriced(box, provider, seconds) for (box, provider), seconds in found.items()]
 
 
 def _per_hour(state: str, record: BoxRecord) -> Decimal | None:

@@ -122,6 +122,14 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """A box with the rates that it was billed by, oldest first."""
+
+    record: BoxRecord
+    rates: tuple[Rate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Spending:
     """What one box has cost on one day (UTC), not rounded."""
 

@@ -7,7 +7,6 @@ import secrets
 import sqlite3
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 from gpubox import paths
@@ -18,9 +17,9 @@ from gpubox.ledger.records import (
     Audit,
     BackupRecord,
     BalanceRecord,
+    Bill,
     BoxRecord,
     Outcome,
-    Rate,
     Spending,
     Unpriced,
     check_name,
@@ -29,6 +28,7 @@ from gpubox.words import did_you_mean, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from decimal import Decimal
     from pathlib import Path
     from types import TracebackType
 
@@ -41,12 +41,12 @@ class Ledger:
 
     Each method is one transaction: a process that is killed leaves the row as it was or as it shall be. Several
     processes may use the file at once. Raises `Failed` for a file that is broken, read-only or from a newer gpubox.
-    `now` is the clock that it goes by.
+    `now` is the clock that it goes by, and tells its time.
     """
 
     def __init__(self, path: Path | None = None, *, now: Callable[[], datetime] | None = None) -> None:
         self.path = path if path is not None else paths.data_dir() / "ledger.sqlite3"
-        self._now = now if now is not None else _utc_now
+        self.now = now if now is not None else _utc_now
         with explained(self.path):
             self._connection = open_file(self.path)
 
@@ -68,7 +68,7 @@ class Ledger:
         `at`: since when it bills, for a box that was rented before it is added; now, when left out.
         """
         check_name(name)
-        now = self._now()
+        now = self.now()
         record = _record({"provider": provider, **fields}, {"name": name, "created_at": now, "updated_at": now})
         values = _row(record)
         columns = ", ".join(f'"{key}"' for key in values)
@@ -125,7 +125,7 @@ class Ledger:
         with self._transaction():
             row = self._live(name)
             before = _from_row(row)
-            now = self._now()
+            now = self.now()
             fields = {**_implied(before, fields, at or now), **fields}
             kept = {key: value for key, value in before if key not in fields}
             record = _record(fields, {**kept, "name": name, "updated_at": now})
@@ -139,36 +139,34 @@ class Ledger:
             self._follow(row["id"], before, record, fields, at)
         return record
 
+    def bills(self, *, include_released: bool = True) -> list[Bill]:
+        """Every box with the rates that it was billed by, by name; `rates` says what they come to."""
+        live = "" if include_released else "WHERE state <> 'released'"
+        with self._reading():
+            rows = self._connection.execute(f"SELECT * FROM boxes {live} ORDER BY name, id").fetchall()  # noqa: S608
+            return [Bill(_from_row(row), tuple(books.rates_of(self._connection, row["id"]))) for row in rows]
+
     def spending(self, since: datetime | None = None) -> list[Spending]:
         """What each box, released ones too, has cost on each day (UTC), since `since`; by day, then by name.
 
         Time at a price that nobody has told is left out: `unpriced` has it.
         """
-        found: dict[tuple[str, str, date, str], Decimal] = {}
-        now = self._now()
-        for name, provider, held in self._all_rates():
-            for (day, currency), amount in rates.by_day(held, since, now).items():
-                key = (name, provider, day, currency)
-                found[key] = found.get(key, Decimal(0)) + amount
-        rows = [Spending(name, source, day, currency, sum_) for (name, source, day, currency), sum_ in found.items()]
-        return sorted(rows, key=lambda row: (row.day, row.box, row.provider))
+        return rates.spending(self.bills(), since, self.now())
 
     def unpriced(self, since: datetime | None = None) -> list[Unpriced]:
         """The boxes that ran at a price that nobody has told, since `since`."""
-        now = self._now()
-        rows = [Unpriced(name, source, rates.unpriced(held, since, now)) for name, source, held in self._all_rates()]
-        return [row for row in rows if row.seconds > 0]
+        return rates.unpriced(self.bills(), since, self.now())
 
     def spent(self, name: str) -> Decimal | None:
         """What the newest box of that name has cost so far, in its currency; None when its price is not known."""
         with self._reading():
             rows = self._connection.execute("SELECT max(id) FROM boxes WHERE name = ?", (name,)).fetchall()
             held = books.rates_of(self._connection, rows[0][0])
-        return rates.total(held, self._now())
+        return rates.total(held, self.now())
 
     def note_balance(self, provider: str, amount: Decimal, currency: str) -> BalanceRecord:
         """Keep what an account has left now."""
-        balance = BalanceRecord(provider=provider, at=self._now(), amount=amount, currency=currency)
+        balance = BalanceRecord(provider=provider, at=self.now(), amount=amount, currency=currency)
         with self._transaction():
             books.insert_balance(self._connection, balance)
         return balance
@@ -183,7 +181,7 @@ class Ledger:
 
         `size` in bytes, `sha256` of its manifest. Raises `UnknownBox`.
         """
-        at = self._now()
+        at = self.now()
         backup = BackupRecord(name=name, at=at, place=place, files=files, size=size, sha256=sha256)
         with self._transaction():
             box_id = self._connection.execute("SELECT max(id) FROM boxes WHERE name = ?", (name,)).fetchone()[0]
@@ -204,7 +202,7 @@ class Ledger:
             INSERT INTO audits (box_id, action, outcome, detail, at)
             SELECT max(id), ?, ?, ?, ? FROM boxes WHERE name = ? HAVING max(id) IS NOT NULL
         """
-        values = (action, outcome, hidden, self._now().isoformat(), name)
+        values = (action, outcome, hidden, self.now().isoformat(), name)
         with explained(self.path):
             written = self._connection.execute(statement, values).rowcount
         if not written:
@@ -254,12 +252,6 @@ class Ledger:
             elif record.state == "running" and (asked := books.last_call_to_bill(self._connection, box_id)):
                 since = asked if not held or asked > held[-1].at else since
         books.write_rates(self._connection, box_id, held, rates.follow(held, record, given, since))
-
-    def _all_rates(self) -> list[tuple[str, str, list[Rate]]]:
-        """Name, provider and rates of every box that ever was."""
-        with self._reading():
-            rows = self._connection.execute("SELECT id, name, provider FROM boxes ORDER BY id").fetchall()
-            return [(row["name"], row["provider"], books.rates_of(self._connection, row["id"])) for row in rows]
 
     def _unknown(self, name: str) -> UnknownBox:
         names = [record.name for record in self.boxes()]
