@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from gpubox.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from gpubox.ledger import Audit, BoxRecord, Ledger
     from gpubox.providers import Provider
@@ -112,7 +113,7 @@ def _settle(
             return Settled(seen.name, order, "busy")  # Settled by another process between our two looks.
         begun = begun_at(record, ledger.audits(record.name))
         ref = find(order)
-        verdict = decide(ref=ref, begun=begun, now=now() if now else datetime.now(UTC), grace=grace)
+        verdict = decide(ref=ref, begun=begun, now=(now or ledger.now)(), grace=grace)
         if verdict == "rented":
             ledger.update(record.name, provider_ref=ref, state="running")
             ledger.audit(record.name, "create", "done", {"ref": ref, "found_by": order})

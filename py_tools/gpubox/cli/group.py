@@ -34,6 +34,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Money": {
         "offers": ("offers", "What can be rented now, and what it costs."),
+        "cost": ("money", "What was spent, beside what the accounts' balances say."),
+        "sweep": ("sweep", "Every box on every account, and which of them the ledger does not know."),
     },
     "More": {
         "help": ("helps", "Exit codes, and help on a command."),

@@ -38,7 +38,7 @@ def give(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         return known[name] if name in known else provider(name)
 
     monkeypatch.setattr(accounts, "configured", lambda: list(known))
-    for place in ("gpubox.asking.provider",):
+    for place in ("gpubox.asking.provider", "gpubox.sweep.provider"):
         monkeypatch.setattr(place, one)
 
     def of(*fakes: MemoryProvider) -> None:

@@ -69,24 +69,24 @@ def test_a_box_that_was_rented_is_taken_into_the_ledger_and_billed_since_its_cal
     order = intend(ledger)
     clock.at += timedelta(hours=2)
     account = MemoryProvider().has(alive("pro-7", order))
-    (settled,) = reconcile(ledger, account, now=clock)
+    (settled,) = reconcile(ledger, account)
     assert (settled.name, settled.verdict, settled.ref) == ("demo", "rented", "pro-7")
     record = ledger.get("demo")
     assert (record.provider_ref, record.state) == ("pro-7", "running")
     assert ledger.audits("demo")[-1].outcome == "done"
     assert ledger.spent("demo") == 4
-    assert reconcile(ledger, account, now=clock) == []
+    assert reconcile(ledger, account) == []
 
 
 def test_one_that_may_still_come_is_waited_for_and_then_closed(ledger: Ledger, clock: Clock) -> None:
     order = intend(ledger)
     account = MemoryProvider()
     clock.at += timedelta(seconds=30)
-    (settled,) = reconcile(ledger, account, now=clock)
+    (settled,) = reconcile(ledger, account)
     assert (settled.verdict, settled.at) == ("wait", NOON + GRACE)
     assert ledger.get("demo").state == "intended"
     clock.at = NOON + GRACE + timedelta(seconds=1)
-    (settled,) = reconcile(ledger, account, now=clock)
+    (settled,) = reconcile(ledger, account)
     assert settled.verdict == "nothing"
     assert ledger.find("demo") is None
     old = ledger.by_order(order)
@@ -101,16 +101,16 @@ def test_a_second_call_counts_from_its_own_begin(ledger: Ledger, clock: Clock) -
     clock.at += timedelta(hours=1)
     ledger.audit("demo", "create", "begun")
     assert begun_at(ledger.get("demo"), ledger.audits("demo")) == clock.at
-    (settled,) = reconcile(ledger, MemoryProvider(), now=clock)
+    (settled,) = reconcile(ledger, MemoryProvider())
     assert settled.verdict == "wait"
 
 
 def test_an_intent_whose_call_never_began_counts_from_the_intent(ledger: Ledger, clock: Clock) -> None:
     ledger.add("demo", "autodl", order=ledger.new_order("demo"))
-    (settled,) = reconcile(ledger, MemoryProvider(), now=clock)
+    (settled,) = reconcile(ledger, MemoryProvider())
     assert settled.at == NOON + GRACE
     clock.at += GRACE * 2
-    assert reconcile(ledger, MemoryProvider(), now=clock)[0].verdict == "nothing"
+    assert reconcile(ledger, MemoryProvider())[0].verdict == "nothing"
 
 
 def test_what_another_process_is_just_renting_is_left_alone(ledger: Ledger, clock: Clock) -> None:
@@ -119,18 +119,18 @@ def test_what_another_process_is_just_renting_is_left_alone(ledger: Ledger, cloc
     account = MemoryProvider()
     # flock is per open file: a second handle of this process is another one to the kernel.
     with ledger.lock("demo", shared=True):
-        assert reconcile(ledger, account, now=clock)[0].verdict == "busy"
+        assert reconcile(ledger, account)[0].verdict == "busy"
         assert account.calls == []
         assert ledger.get("demo").state == "intended"
         # Who holds the lock says so, and settles it.
-        assert reconcile(ledger, account, holding="demo", now=clock)[0].verdict == "nothing"
+        assert reconcile(ledger, account, holding="demo")[0].verdict == "nothing"
 
 
 def test_an_answer_that_does_not_come_settles_nothing(ledger: Ledger, clock: Clock) -> None:
     intend(ledger)
     clock.at += GRACE * 2
     with pytest.raises(Unreachable):
-        reconcile(ledger, MemoryProvider(fails={"find": Unreachable("no route")}), now=clock)
+        reconcile(ledger, MemoryProvider(fails={"find": Unreachable("no route")}))
     assert ledger.get("demo").state == "intended"
 
 
@@ -145,9 +145,9 @@ def test_only_open_orders_of_that_provider_are_asked_for(ledger: Ledger, clock: 
         asked.append(order)
         return None
 
-    assert [one.name for one in settle(ledger, "autodl", find, now=clock)] == ["mine"]
+    assert [one.name for one in settle(ledger, "autodl", find)] == ["mine"]
     assert [order.rsplit("-", 1)[0] for order in asked] == ["gpubox-mine"]
-    assert settle(ledger, "autodl", find, holding="rented", now=clock) == []
+    assert settle(ledger, "autodl", find, holding="rented") == []
 
 
 def test_a_box_settled_by_another_process_meanwhile_is_not_settled_twice(ledger: Ledger, clock: Clock) -> None:
@@ -165,6 +165,6 @@ def test_a_box_settled_by_another_process_meanwhile_is_not_settled_twice(ledger:
             return [seen, *boxes()[1:]]
 
     with Stale(ledger.path, now=clock) as stale:
-        (settled,) = settle(stale, "autodl", find_and_lose_the_race, now=clock)
+        (settled,) = settle(stale, "autodl", find_and_lose_the_race)
     assert (settled.order, settled.verdict) == (order, "busy")
     assert ledger.get("demo").provider_ref == "pro-9"
