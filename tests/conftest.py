@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).resolve().parent
 
 
+# Of a person who runs the tests: with any of them a test could ask, or change, a real account.
+_KEYS = (
+    "AUTODL_TOKEN", "COMPSHARE_PUBLIC_KEY", "COMPSHARE_PRIVATE_KEY",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+)  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """Takes the keys of accounts away, before anything else."""
+    for key in _KEYS:
+        os.environ.pop(key, None)
+    os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what needs a box, and keeps unit tests from reaching anything but this machine."""
     for item in items:
