@@ -99,7 +99,8 @@ class CompshareProvider:
 
     def state(self, record: BoxRecord) -> State:
         """`starting` for a box that was rented a moment ago and is not in the list yet."""
-        ref = _ref(record)
+        if (ref := record.provider_ref) is None:
+            return "unknown"
         host = self._account.host(ref)
         if host is not None:
             return host.state
