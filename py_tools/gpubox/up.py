@@ -24,6 +24,7 @@ from gpubox.renting import met, rent, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from pathlib import Path
 
     from gpubox.converge.events import Story
@@ -43,11 +44,14 @@ class Up:
     warnings: tuple[str, ...] = field(default=())
 
 
-def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = False) -> Up:
+def up(
+    name: str, *, board: Board, box_file: Path | None = None, full: bool = False, wait: timedelta | None = None
+) -> Up:
     """Bring the box `name` to its box file; when nothing is to be done, that is one round trip.
 
-    `full` runs the playbook even then. A converge that runs already is attached to. Raises `BoxFileError`, `NotYet`,
-    `UnknownBox`, `PreflightBlocked`, `ConvergeFailed`, and what the link to the box raises.
+    `full` runs the playbook even then. A converge that runs already is attached to. `wait`: for how long a provider
+    that has no such box, or only dearer ones than `max_price`, is asked again. Raises `BoxFileError`, `NotYet`,
+    `UnknownBox`, `NoStock`, `Refused`, `PreflightBlocked`, `ConvergeFailed`, and what the link to the box raises.
     """
     path = find_box_file(name, box_file)
     # Shared: another `up` attaches to the same converge, but nobody takes the box down under our feet.
@@ -58,7 +62,7 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
         box = load(path)
         refuse_what_is_not_yet(box, path)
         bundle = bundles.build()
-        record = rent(ledger, name, box, path, board)
+        record = rent(ledger, name, box, path, board, wait=wait)
         try:
             return _bring(ledger, record, box, bundle, board, full=full, early=early)
         except Unreachable:
@@ -66,7 +70,8 @@ def up(name: str, *, board: Board, box_file: Path | None = None, full: bool = Fa
                 raise
             # It was powered off behind the ledger's back: by its guard, in a console, or this machine was started anew.
             ledger.update(name, state="stopped")
-            return _bring(ledger, rent(ledger, name, box, path, board), box, bundle, board, full=full)
+            again = rent(ledger, name, box, path, board, wait=wait)
+            return _bring(ledger, again, box, bundle, board, full=full)
 
 
 def _bring(

@@ -11,9 +11,25 @@ import click
 from gpubox.cli.show import ask, ask_password, board, emit_json, json_option, yes_option
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from gpubox.converge.progress import Board
     from gpubox.down import Plan, Receipt
     from gpubox.up import Up
+
+
+def _length(_context: click.Context, _option: click.Parameter, text: str | None) -> timedelta | None:
+    from gpubox.durations import duration
+
+    return duration(text) if text is not None else None
+
+
+_wait_option = click.option(
+    "--wait",
+    metavar="TIME",
+    callback=_length,
+    help="Try again for that long when there is no stock, as in 30m or 2h.",
+)
 
 
 @click.command(name="init")
@@ -84,11 +100,15 @@ def add_command(name: str, line: str | None, accept_new_key: bool, yes: bool, as
 @click.option("-f", "--file", "box_file", type=click.Path(path_type=Path), help="Another box file than boxes/NAME.yml.")
 @click.option("--full", is_flag=True, help="Run the playbook even when nothing has changed.")
 @click.option("--no-tunnel", is_flag=True, help="Leave the tunnels closed.")
+@_wait_option
 @json_option('{"name","changed","seconds","urls":{service: url},"services":[...],"jobs":[...]}')
-def up_command(name: str, box_file: Path | None, full: bool, no_tunnel: bool, as_json: bool) -> None:
+def up_command(
+    name: str, box_file: Path | None, full: bool, no_tunnel: bool, wait: timedelta | None, as_json: bool
+) -> None:
     """Make a box what its box file says, and follow that to the end.
 
-    It can be interrupted at any time: the work goes on on the box, and `gpubox up` or `gpubox watch` picks it up. When
+    It is rented first where the box file says from whom. It can be interrupted at any time: before a box is rented, nothing stays rented; after that, the work goes on on the
+    box, and `gpubox up` or `gpubox watch` picks it up. However often it is run, there is one box of that name. When
     nothing has changed, that is found out in one round trip.
     """
     import time
@@ -98,7 +118,7 @@ def up_command(name: str, box_file: Path | None, full: bool, no_tunnel: bool, as
 
     begun = time.monotonic()
     with board() as shown:
-        result = up(name, board=shown, box_file=box_file, full=full)
+        result = up(name, board=shown, box_file=box_file, full=full, wait=wait)
         urls = {} if no_tunnel else _open_tunnels(name, result, shown)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -149,8 +169,10 @@ def watch_command(name: str) -> None:
 
 @click.command(name="stop")
 @click.argument("name")
+@click.option("--power", is_flag=True, help="Of a box added by its login: run its own shutdown, which AutoDL's have.")
 @yes_option
-def stop_command(name: str, yes: bool) -> None:
+@json_option('{"name","off":bool,"powered_off_at","erase_at","stopped_per_hour","currency","still_to_do"}')
+def stop_command(name: str, power: bool, yes: bool, as_json: bool) -> None:
     """Stop what runs on a box and power it off; its disk stays."""
     from gpubox.errors import Refused
     from gpubox.power import stop
@@ -158,19 +180,24 @@ def stop_command(name: str, yes: bool) -> None:
     if not ask(f"stop every service and job on `{name}` and power it off?", yes=yes):
         raise Refused("nothing was done", where=name)
     with board() as shown:
-        still = stop(name, board=shown)
-    if still:
-        click.echo(still, err=True)
+        stopped = stop(name, board=shown, power=power)
+    if as_json:
+        kept = {"name", "powered_off_at", "erase_at", "stopped_per_hour", "currency"}
+        record = stopped.record.model_dump(mode="json", include=kept)
+        emit_json({**record, "off": stopped.off, "still_to_do": stopped.still_to_do})
+    elif stopped.still_to_do:
+        click.echo(stopped.still_to_do, err=True)
 
 
 @click.command(name="start")
 @click.argument("name")
-def start_command(name: str) -> None:
+@_wait_option
+def start_command(name: str, wait: timedelta | None) -> None:
     """Power a box on and bring its services back."""
     from gpubox.power import start
 
     with board() as shown:
-        start(name, board=shown)
+        start(name, board=shown, wait=wait)
     click.echo(f"next: gpubox tunnel {name} --detach, or gpubox chat {name}", err=True)
 
 
