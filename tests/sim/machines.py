@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Unpack
 
 from box.testbox import TestBox
+from box.testbox.base import base
 from box.testbox.control import ChildError
 
 if TYPE_CHECKING:
@@ -56,9 +57,13 @@ class Machines(Protocol):
 
 
 class RealMachines:
-    """Test boxes. The options are those of `TestBox`, for all of them; `boxes` keeps the destroyed ones, too."""
+    """Test boxes. The options are those of `TestBox`, for all of them; `boxes` keeps the destroyed ones, too.
+
+    Raises `NoBoxes` where none can be made.
+    """
 
     def __init__(self, **wishes: Unpack[Wishes]) -> None:
+        base()
         self._wishes = wishes
         self.boxes: list[RealMachine] = []
 
@@ -98,10 +103,7 @@ class RealMachine:
         return self._box.port if self._box else 0
 
     def power_on(self, password: str, start_command: str, went_off: Callable[[], None]) -> None:
-        """Boots (0.6 s), then runs the command as the provider does: in the background, whatever becomes of it.
-
-        Raises `NoBoxes` where no test box can be made.
-        """
+        """Boots (0.6 s), then runs the command as the provider does: in the background, whatever becomes of it."""
         with self._lock:
             if self.destroyed:
                 return

@@ -34,7 +34,7 @@ GpuSpec = Literal["4090D", "5090-p", "pro6000-p", "h800", "v-48g", "v-48g-350w",
 class Autodl(Section):
     """What to rent from AutoDL, for `provider: autodl`."""
 
-    # Ubuntu 20.04 with glibc 2.31: the newest system among the base images that the API's documentation names.
+    # The base image of the API's documentation whose system is named there: Ubuntu 20.04, so glibc 2.31.
     image: ImageId = Field(
         default="base-image-l2t43iu6uk",
         description="Image of the system disk: one that you saved (image-...), or a base image. Default: Ubuntu 20.04.",
