@@ -31,11 +31,6 @@ _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
     ("model.source", lambda box: _one_of(_source(box), "modelscope", "huggingface"), _LOCAL_MODEL),
     ("web_ui", lambda box: "a web UI" if box.web_ui_settings else None, "talk to the model with `gpubox chat`"),
     ("finetune", lambda box: f"the recipe {box.finetune.recipe}" if box.finetune else None, "remove `finetune`"),
-    (
-        "guard",
-        lambda box: "power-off by the box itself" if box.guard else None,
-        "remove `guard`, and end with `gpubox down`",
-    ),
 )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "SHORT",
     "SMALL_GPT",
     "Autodl",
+    "BeforeStop",
     "BoxFile",
     "Compshare",
     "Ec2",
@@ -116,14 +117,41 @@ class Finetune(Section):
     recipe: Text = Field(description="Recipe file on this machine, as in recipes/self-cognition.yml.")
 
 
+class BeforeStop(Section):
+    """What the guard does before it powers the box off. Jobs and services have ended when files are copied."""
+
+    command: Text | None = Field(default=None, description="Shell command to run on the box, before anything is ended.")
+    snapshot_to: BoxPath | None = Field(
+        default=None,
+        description="Directory on a disk that survives the box, as in /root/autodl-fs/saved: what exists only on the"
+        " box is copied there.",
+    )
+    paths: tuple[Text, ...] = Field(
+        default=(), description="Globs of further files to copy, absolute or below <data_dir>/gpubox."
+    )
+    timeout: Duration | None = Field(
+        default=None, description="How long all of it may take; left out: 10m. Then the box goes off all the same."
+    )
+
+
 class Guard(Section):
     """When the box powers itself off, laptop or no laptop."""
 
     ttl: Duration | None = Field(default=None, description="Time to live from the first `up` on, as in 8h.")
     idle: Duration | None = Field(default=None, description="Time without a request or a job, as in 30m.")
-    budget: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Money that the box may cost, in CNY."
+    idle_gpu_percent: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description="A GPU with less to do, in percent, is idle; left out: 5."
     )
+    budget: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Money that the box may cost, in the currency of its price."
+    )
+    price_per_hour: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="What the box costs per hour, for `budget`, where the provider does not say."
+    )
+    warn: Duration | None = Field(
+        default=None, description="How long before it powers off it says so; left out: 10m. At most half of the limit."
+    )
+    before_stop: BeforeStop | None = Field(default=None, description="What to do before the box goes off.")
 
 
 class Tunnel(Section):
@@ -176,7 +204,15 @@ class BoxFile(Section):
         Discriminator(_form),
     ] = Field(default=False, description="Web UI: true, false, or a section that says where.")
     finetune: Finetune | None = Field(default=None, description="Fine-tune that the box is for.")
-    guard: Guard | None = Field(default=None, description="When the box powers itself off.")
+    guard: Guard | None = Field(
+        default=None,
+        description="When the box powers itself off; left out: 24 hours after it was rented, not at all if it was not.",
+    )
+    notify: bool = Field(
+        default=False,
+        description="true: the guard on the box pushes to the destinations of `gpubox notify`, too. These URLs, which"
+        " hold secrets, then lie on the box (mode 0600).",
+    )
     keep: tuple[Text, ...] = Field(
         default=(),
         description="Globs below <data_dir>/gpubox: brought home by `down`, besides results, logs and own models.",

@@ -173,6 +173,22 @@ def _ktransformers(box: BoxFile) -> Iterator[Problem]:
         yield Problem(("ktransformers", "cache_lens"), message, ("ktransformers",))
 
 
+def _guard(box: BoxFile) -> Iterator[Problem]:
+    guard = box.guard
+    if guard is None:
+        return
+    if not (guard.ttl or guard.idle or guard.budget):
+        reads = ("guard.ttl", "guard.idle", "guard.budget")
+        yield Problem(("guard",), "needs at least one of `ttl`, `idle` and `budget`", reads)
+    if guard.budget and not guard.price_per_hour and box.provider in ("attach", "local"):
+        message = f"needs `price_per_hour`: nobody says what a box of `provider: {box.provider}` costs"
+        yield Problem(("guard", "budget"), message, ("provider", "guard.price_per_hour"))
+    before = guard.before_stop
+    if before and before.paths and not before.snapshot_to:
+        message = "needs `snapshot_to`, where they are copied to"
+        yield Problem(("guard", "before_stop", "paths"), message, ("guard.before_stop",))
+
+
 def _keep(box: BoxFile) -> Iterator[Problem]:
     for index, glob in enumerate(box.keep):
         if glob.startswith(("/", "~")) or ".." in glob.split("/"):
@@ -191,5 +207,6 @@ _RULES = (
     _secrets,
     _own_options,
     _ktransformers,
+    _guard,
     _keep,
 )
