@@ -39,8 +39,8 @@ class Compshare(Section):
     cpu_platform: Literal["Auto", "Intel/Auto", "Amd/Auto"] = Field(
         default="Auto", description="Maker of the CPU; KTransformers' AMX kernels need Intel/Auto."
     )
-    system_disk: Annotated[int, Field(ge=40, le=1000)] = Field(
-        default=100, description="System disk, GB, the only disk of the box; 100 are free."
+    system_disk_gb: Annotated[int, Field(ge=40, le=1000)] = Field(
+        default=100, description="System disk, the only disk of the box; 100 GB are free."
     )
     disk_type: Literal["CLOUD_SSD", "CLOUD_RSSD"] = Field(
         default="CLOUD_SSD", description="Kind of the system disk; CLOUD_RSSD is for A800 only."

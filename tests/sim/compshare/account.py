@@ -106,6 +106,7 @@ class Box:
     password: str = field(default="", repr=False)
     state: State = "Initializing"
     without_gpu: bool = False
+    data_disks: list[int] = field(default_factory=list)  # GB
     stop_at: datetime | None = None
     stopped_at: datetime | None = None
     started_at: datetime | None = None

@@ -218,6 +218,11 @@ class CompshareApp:
             "SshLoginCommand": f"ssh -p {box.machine.port} {box.machine.user}@{address}" if on else "",
             "IPSet": [{"IP": "10.60.1.2", "Type": "Private", "IPMode": "IPv4"}]
             + ([{"IP": address, "Type": "Bgp", "IPMode": "IPv4"}] if on else []),
+            "DiskSet": [{"DiskId": f"bsi-{box.ref}", "IsBoot": "True", "Type": "Boot", "Size": wanted.disk}]
+            + [
+                {"DiskId": f"bsm-{number}", "IsBoot": "False", "Type": "Data", "Size": size}
+                for number, size in enumerate(box.data_disks)
+            ],
             "GpuType": wanted.gpu,
             "GPU": 0 if box.without_gpu else wanted.size[0],
             "CPU": wanted.size[1],

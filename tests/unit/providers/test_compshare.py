@@ -158,7 +158,7 @@ def test_a_box_is_paid_by_the_second_and_named_after_its_order(sim: Running, pro
 
 def test_the_box_file_chooses(sim: Running, provider: CompshareProvider) -> None:
     box = box_file(
-        "4090", 2, zone="cn-sh2-01", image="compshareImage-vm", charge="Day", system_disk=300,
+        "4090", 2, zone="cn-sh2-01", image="compshareImage-vm", charge="Day", system_disk_gb=300,
         cpu_platform="Intel/Auto", firewall="firewall-mine",
     )  # fmt: skip
     ref = provider.create(order(box))
@@ -282,7 +282,6 @@ def test_boxes_of_other_projects_and_regions_are_alive_and_can_be_released(
     provider.power_off(one)  # what starts is awaited
     provider.release(one)
     assert provider.alive() == []
-    assert asked(sim, "TerminateCompShareInstance")["ReleaseUDisk"] == "true"
 
 
 def test_keys_that_may_not_list_projects_still_work() -> None:
@@ -328,6 +327,19 @@ def test_a_box_that_runs_is_not_released(sim: Running, provider: CompshareProvid
         provider.release(one)
     assert sim.server.count("TerminateCompShareInstance") == 0
     assert provider.state(one) == "running"
+
+
+def test_a_box_with_a_disk_of_somebody_is_not_released(sim: Running, provider: CompshareProvider) -> None:
+    one = running(sim, provider)
+    provider.power_off(one)
+    only(sim).data_disks.append(500)
+    with pytest.raises(Refused, match=r"bsm-0 \(500 GB\)"):
+        provider.release(one)
+    assert sim.server.count("TerminateCompShareInstance") == 0
+    only(sim).data_disks.clear()
+    provider.release(one)
+    assert provider.state(one) == "gone"
+    assert "ReleaseUDisk" not in asked(sim, "TerminateCompShareInstance")
 
 
 @pytest.mark.parametrize("code", ["8903", "9999"])
@@ -448,7 +460,7 @@ def test_a_card_that_cannot_go_without_is_told(sim: Running, provider: Compshare
 
 
 def test_what_is_off_costs_its_disk_and_is_erased_after_a_week(sim: Running, provider: CompshareProvider) -> None:
-    one = running(sim, provider, box_file(system_disk=300))
+    one = running(sim, provider, box_file(system_disk_gb=300))
     provider.power_off(one)
     (alive,) = provider.alive()
     assert alive.billing

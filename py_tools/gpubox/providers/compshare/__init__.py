@@ -123,7 +123,7 @@ class CompshareProvider:
         self._changes.power_off(_ref(record))
 
     def release(self, record: BoxRecord) -> None:
-        """Raises `Refused` for a box that is not off: CompShare takes back only such."""
+        """Raises `Refused` for a box that is not off, and for one with a data disk that a person has attached."""
         ref = _ref(record)
         self._changes.release(ref)
         self._made.pop(ref, None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gpubox.errors import Failed, Refused, Unreachable
 from gpubox.providers.clock import pauses
 from gpubox.providers.compshare.answers import Busy
-from gpubox.providers.compshare.hosts import INSTALL_FAILED, planned_stop
+from gpubox.providers.compshare.hosts import INSTALL_FAILED, data_disks, planned_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,22 +63,18 @@ class Changes:
         raise _too_long(ref, "powered off")
 
     def release(self, ref: str) -> None:
-        """Ask for the end of a stopped box, with its disks; nothing to do for one that is gone.
+        """Ask for the end of a stopped box, with its system disk; nothing to do for one that is gone.
 
-        Raises `Refused` for one that is not off.
+        Raises `Refused` for one that is not off, or to which a person has attached a disk.
         """
         for _ in pauses(self._clock, _POWER_SECONDS):
             host = self._account.host(ref)
             if host is None:
                 return
-            if host.state != "stopped":
-                raise Refused(
-                    f"the box is {host.said or 'in an unknown state'}; CompShare releases only what is powered off",
-                    where=ref,
-                    hint="power it off first: `gpubox stop NAME`, or `gpubox down NAME`, which does both",
-                )
+            _check_release(host)
             try:
-                self._api.once("TerminateCompShareInstance", {**host.where, "ReleaseUDisk": True})
+                # Without `ReleaseUDisk`: no other disk may go with it.
+                self._api.once("TerminateCompShareInstance", host.where)
             except Busy:
                 continue
             return
@@ -162,6 +158,21 @@ def _check_start(host: Host, without_gpu: bool) -> None:
             f"CompShare starts no box with `{host.data.get('GpuType')}` without its GPU",
             where=host.ref,
             hint="remove `prepare: without-gpu` from the box file; downloads then run while the GPU is there",
+        )
+
+
+def _check_release(host: Host) -> None:
+    if host.state != "stopped":
+        raise Refused(
+            f"the box is {host.said or 'in an unknown state'}; CompShare releases only what is powered off",
+            where=host.ref,
+            hint="power it off first: `gpubox stop NAME`, or `gpubox down NAME`, which does both",
+        )
+    if disks := data_disks(host):
+        raise Refused(
+            f"a data disk is attached to the box that gpubox did not rent: {', '.join(disks)}",
+            where=host.ref,
+            hint="detach it in the console (卸载; it goes on billing) or delete it there, then try again",
         )
 
 

@@ -145,6 +145,15 @@ def password(host: Host) -> str | None:
         ) from None
 
 
+def data_disks(host: Host) -> list[str]:
+    """The disks besides the system disk: gpubox rents none, so a person attached them."""
+    return [
+        f"{disk.get('DiskId') or 'without a name'} ({disk.get('Size', '?')} GB)"
+        for disk in host.data.get("DiskSet") or []
+        if str(disk.get("IsBoot")).lower() != "true" and disk.get("Type") != "Boot"
+    ]
+
+
 def planned_stop(host: Host) -> datetime | None:
     """When CompShare will stop the box by itself; None: never."""
     # The API page and the official command line have the first name, the SDK's model the second.

@@ -158,7 +158,7 @@ def stock_question(
         "MinimalCpuPlatform": section.cpu_platform,
         "CompShareImageId": image,
         "ChargeType": section.charge,
-        "Disks": [{"IsBoot": True, "Type": section.disk_type, "Size": section.system_disk}],
+        "Disks": [{"IsBoot": True, "Type": section.disk_type, "Size": section.system_disk_gb}],
     }
 
 
