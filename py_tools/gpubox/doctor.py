@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpubox import paths
+from gpubox import accounts, paths
+from gpubox.asking import ask_each
 from gpubox.boxfile import load
-from gpubox.errors import GpuboxError
+from gpubox.errors import GpuboxError, Unreachable, UsageError
 from gpubox.ledger import Ledger
 from gpubox.places import find_box_file
 from gpubox.preflight import Finding, Findings
@@ -21,10 +23,14 @@ from gpubox.up import survey
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gpubox.asking import Answer
+    from gpubox.preflight.findings import Level
     from gpubox.remote.facts import Facts
 
 # The ledger, keys, bundles and a demo box with its environments, in bytes (measured: 3.2 GB for the demo).
 _HOME_NEEDS = 4 * 10**9
+# For the answers of all accounts together, in seconds; each asks its API several times.
+_ACCOUNT_SECONDS = 45.0
 
 
 def doctor_box(name: str, box_file: Path | None = None) -> tuple[Facts, Findings]:
@@ -38,8 +44,38 @@ def doctor_box(name: str, box_file: Path | None = None) -> tuple[Facts, Findings
 
 
 def doctor_here() -> list[Finding]:
-    """Judge this machine: Python, OpenSSH, the data directory, free space, the ledger."""
-    return [_python(), _openssh(), _directory(), _space(), _ledger()]
+    """Judge this machine (Python, OpenSSH, the data directory, free space, the ledger) and the configured accounts."""
+    return [_python(), _openssh(), _directory(), _space(), _ledger(), *doctor_accounts()]
+
+
+def doctor_accounts(*, limit: float = _ACCOUNT_SECONDS) -> list[Finding]:
+    """Judge every configured account at once, without renting anything: key, permissions, money.
+
+    An account that has no answer after `limit` seconds is a warning. Having none is well: a box may be added by hand.
+    """
+    try:
+        names = accounts.configured()
+    except GpuboxError as error:
+        return [Finding(level="warning", check="accounts", message=f"not looked at: {error.message}", fix=error.hint)]
+    if not names:
+        how = "none is configured, so nothing is rented from here; to rent, give a key as docs/money.md says"
+        return [Finding(level="ok", check="accounts", message=how, fix=None)]
+    answers = ask_each(names, lambda source: source.check(), limit=limit, what="its answer")
+    return [finding for answer in answers for finding in _account(answer)]
+
+
+def _account(answer: Answer[list[Finding]]) -> list[Finding]:
+    """What an account said of itself, under its name."""
+    name, error = answer.provider, answer.error
+    if error is not None:
+        # That nobody can tell is not a no: this network may be at fault, or a library that only that provider needs.
+        level: Level = "warning" if isinstance(error, Unreachable | UsageError) else "blocker"
+        fix = error.hint or f"see docs/provider-{name}.md"
+        return [Finding(level=level, check=name, message=error.message, fix=fix)]
+    return [
+        found if found.check.startswith(name) else replace(found, check=f"{name}: {found.check}")
+        for found in answer.value or ()
+    ]
 
 
 def _python() -> Finding:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def doctor_command(ctx: click.Context, name: str | None, box_file: Path | None, as_json: bool) -> None:
     """What is wrong with this machine or a box, and how to mend it.
 
-    Exit code 1 on any blocker.
+    Without NAME it also asks every configured account whether its key, permissions and money are in order; nothing is
+    rented for that. Exit code 1 on any blocker.
     """
     from gpubox.doctor import doctor_box, doctor_here
 

@@ -10,7 +10,7 @@ from gpubox.cli.show import emit_json, emit_table, json_option
 
 if TYPE_CHECKING:
     from gpubox.providers import Offer
-    from gpubox.sifting import Match, Sifted
+    from gpubox.sifting import Sifted
 
 _STOCK = {True: "yes", False: "no", None: "try"}
 
@@ -41,7 +41,8 @@ def offers_command(
     """What can be rented now, and what it costs.
 
     Every configured account is asked at once; an account that fails is a warning. Of each kind of box the smallest one
-    that fits is shown. A `?` stands where the provider does not say. Exit code 5 when nothing fits or is in stock.
+    that fits is shown. A `?` stands where the provider does not say; columns without anything are left out. Exit code 5
+    when nothing fits or is in stock.
     """
     from gpubox.offers import gib, money, offers
     from gpubox.providers import Wish
@@ -61,10 +62,7 @@ def offers_command(
     if as_json:
         emit_json({**_as_dict(sifted), "asked": market.asked, "warnings": market.warnings})
     elif sifted.matches:
-        emit_table(
-            ("PROVIDER", "GPU", "PRICE/H", "RAM", "VCPU", "VRAM", "DRIVER/CUDA", "REGION", "IN STOCK", "NOTE"),
-            [_row(match) for match in sifted.matches],
-        )
+        _show(sifted)
     if not sifted.to_rent:
         raise no_match(sifted, wish)
 
@@ -99,8 +97,22 @@ def _offer(offer: Offer) -> dict[str, Any]:
     }
 
 
-def _row(match: Match) -> tuple[str, ...]:
-    offer = match.offer
+def _show(sifted: Sifted) -> None:
+    """The table; its notes are sentences that many offers share, so they stand below it, numbered."""
+    notes = list(dict.fromkeys(note for match in sifted.matches for note in _notes(match.offer)))
+    head = ("PROVIDER", "GPU", "PRICE/H", "RAM", "VCPU", "VRAM", "DRIVER/CUDA", "REGION", "IN STOCK", "NOTE")
+    rows = [_row(match.offer, notes) for match in sifted.matches]
+    shown = [column for column in range(len(head)) if any(row[column] not in ("", "?", "?/?") for row in rows)]
+    emit_table([head[column] for column in shown], [[row[column] for column in shown] for row in rows])
+    for number, note in enumerate(notes, start=1):
+        click.echo(f"note {number}: {note}", err=True)
+
+
+def _notes(offer: Offer) -> list[str]:
+    return [note.strip() for note in (offer.note or "").split(";") if note.strip()]
+
+
+def _row(offer: Offer, notes: list[str]) -> tuple[str, ...]:
     price = f"{offer.price.per_hour} {offer.price.currency}" if offer.price else "?"
     return (
         offer.provider,
@@ -112,7 +124,7 @@ def _row(match: Match) -> tuple[str, ...]:
         f"{offer.driver or '?'}/{offer.cuda or '?'}",
         offer.region or "?",
         _STOCK[offer.in_stock],
-        offer.note or "",
+        ",".join(str(notes.index(note) + 1) for note in _notes(offer)),
     )
 
 

@@ -43,8 +43,26 @@ def test_the_table_shows_what_comes_with_the_cards(give: Callable[..., None], gp
     assert done.code == 0
     head, row = done.out.splitlines()
     assert head.split()[:4] == ["PROVIDER", "GPU", "PRICE/H", "RAM"]
-    assert row.split() == "autodl RTX 4090 x4 7.92 CNY 480 GiB (4 x 120) 16 ? ?/? ? try".split()  # noqa: SIM905
+    assert row.split() == ["autodl", "RTX", "4090", "x4", "7.92", "CNY", "480", "GiB", "(4", "x", "120)", "16", "try"]
+    assert head.split()[4:] == ["VCPU", "IN", "STOCK"], "columns that no offer fills are left out"
     assert done.err == ""
+    both = gpubox("offers").out.splitlines()
+    assert "580.1/13.0" in both[1] + both[2]
+    assert "?/?" in both[1] + both[2]
+
+
+def test_notes_stand_below_the_table_once(give: Callable[..., None], gpubox: Callable[..., Done]) -> None:
+    account = MemoryProvider(
+        market=[
+            Offer("autodl", "a", "RTX 4090", 1, Price(Decimal(2), "CNY"), note="seen in March; hosts differ"),
+            Offer("autodl", "b", "RTX 5090", 1, Price(Decimal(3), "CNY"), note="hosts differ"),
+            Offer("autodl", "c", "H20", 1, Price(Decimal(4), "CNY")),
+        ]
+    )
+    give(account)
+    done = gpubox("offers")
+    assert [line.split()[-1] for line in done.out.splitlines()] == ["NOTE", "1,2", "2", "try"]
+    assert done.err == "note 1: seen in March\nnote 2: hosts differ\n"
 
 
 def test_json_and_one_provider(give: Callable[..., None], gpubox: Callable[..., Done]) -> None:
