@@ -114,7 +114,10 @@ def test_logs_show_the_last_lines_and_follow(root: Root, spec: Spec) -> None:
     assert "there is: " in root.boxctl("logs", "nothing", code=1)["hint"]
 
 
-def test_manifest_lists_what_exists_only_here(root: Root, spec: Spec, tmp_path: Path) -> None:
+def test_manifest_lists_what_exists_only_here(
+    root: Root, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     place = tmp_path / "precious"
     (place / "deep").mkdir(parents=True)
     (place / "deep" / "model.bin").write_bytes(os.urandom(3 << 20))
@@ -140,9 +143,10 @@ def test_manifest_lists_what_exists_only_here(root: Root, spec: Spec, tmp_path: 
     assert model["sha256"] == hashlib.sha256((place / "deep" / "model.bin").read_bytes()).hexdigest()
     assert model["absolute"] == str(place / "deep" / "model.bin")
     assert "results/mine/table.csv" in files
-    assert "work/one.json" in files
-    assert "work/two.txt" not in files
-    assert "notes.md" in files
+    assert files["work/one.json"]["kind"] == "declared"
+    # Nobody declared it, but it came after the set-up.
+    assert files["work/two.txt"]["kind"] == "found"
+    assert files["notes.md"]["reason"] == "keep: *.md"
     assert "logs/work.log" in files
     assert not any("loop" in name or "gone" in name or "socket" in name for name in files)
     assert answer["missing"] == [str(tmp_path / "missing")]

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         root = str(place.root)
         run: Command = options.run
         if (answer := run(place, options)) is not None:
-            print(json.dumps(answer, ensure_ascii=False), flush=True)
+            print(_text(answer), flush=True)
     except BoxctlError as error:
         return _fail(error)
     except BrokenPipeError:
@@ -46,6 +46,12 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         return _fail(from_os_error(error, root))
     return 0
+
+
+def _text(answer: dict[str, Any]) -> str:
+    text = json.dumps(answer, ensure_ascii=False)
+    # A file's name may be no text at all; Python's stand-ins for its bytes can only be printed escaped.
+    return text if text.isprintable() else json.dumps(answer)
 
 
 def _fail(error: BoxctlError) -> int:
@@ -68,7 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     logs = _add(commands, "logs", _logs, "a log as text", name=True)
     logs.add_argument("--lines", type=int, default=100)
     logs.add_argument("--follow", action="store_true")
-    _add(commands, "manifest", _manifest, "files that exist only here")
+    manifest = _add(commands, "manifest", _manifest, "files that exist only here")
+    manifest.add_argument("--list", action="store_true", help="sizes only, and the hashes that are known already")
+    manifest.add_argument("--declared", action="store_true", help="do not look for what nobody declared")
+    manifest.add_argument("--seconds", type=float, default=20.0, help="how long to look for it")
+    _add(commands, "send", _send, "give files to a backup (frames, not JSON)")
+    _guard(commands)
     boot = _add(commands, "boot", _boot, "start the keeper, supervisord and every service")
     boot.add_argument("--check", action="store_true", help="only say whether it would start anything")
     boot.add_argument("--hook", action="store_true", help="called when the box boots: respect a shutdown")
@@ -108,6 +119,15 @@ def _service(commands: Commands) -> None:
     apply.add_argument("--check", action="store_true", help="only say what would change")
     for verb in ("start", "stop", "restart", "remove"):
         _add(verbs, verb, _service_verb, f"{verb} it", name=True).set_defaults(verb=verb)
+
+
+def _guard(commands: Commands) -> None:
+    guard = _add(commands, "guard", _guard_order, "what the guard sees, and until when; or tell it something")
+    guard.add_argument("--extend", type=float, metavar="SECONDS", help="let the box live so much longer")
+    switch = guard.add_mutually_exclusive_group()
+    switch.add_argument("--off", action="store_const", const=True, help="watch only, power nothing off")
+    switch.add_argument("--on", dest="off", action="store_const", const=False, help="guard again")
+    guard.add_argument("--spent", type=float, metavar="AMOUNT", help="what the box has cost until now")
 
 
 def _group(commands: Commands, name: str, words: str) -> Commands:
@@ -197,10 +217,25 @@ def _logs(place: Layout, options: argparse.Namespace) -> None:
     logs.show(place, options.name, lines=options.lines, follow=options.follow)
 
 
-def _manifest(place: Layout, _options: argparse.Namespace) -> dict[str, Any]:
+def _manifest(place: Layout, options: argparse.Namespace) -> dict[str, Any]:
     from boxctl import manifest
 
-    return manifest.manifest(place)
+    make = manifest.listed if options.list else manifest.manifest
+    return make(place, search=not options.declared, seconds=options.seconds)
+
+
+def _send(place: Layout, _options: argparse.Namespace) -> None:
+    from boxctl import send
+
+    send.main(place)
+
+
+def _guard_order(place: Layout, options: argparse.Namespace) -> dict[str, Any]:
+    from boxctl import guard
+
+    if options.extend is None and options.off is None and options.spent is None:
+        return {"guard": guard.view(place)}
+    return {"guard": guard.order(place, extend=options.extend, off=options.off, spent=options.spent)}
 
 
 def _boot(place: Layout, options: argparse.Namespace) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""The one connection of a backup that lists, hashes and copies on the box; opened again when it breaks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gpubox.errors import LinkLost, Unreachable
+from gpubox.remote.transfer_fetch import PAUSES
+from gpubox.remote.transfer_session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from gpubox.remote.login import Login
+
+_T = TypeVar("_T")
+
+
+class Control:
+    """Every request may be made twice, so a lost link is tried again. Raises what `Session` raises."""
+
+    def __init__(self, login: Login, root: str) -> None:
+        self._login = login
+        self._root = root
+        self._session: Session | None = Session(login, root)
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def call(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for something that is answered by one object."""
+        return self._tried(lambda session, _: session.call(request))
+
+    def hashes(
+        self,
+        files: Sequence[tuple[str, int | None]],
+        on_answer: Callable[[int, dict[str, Any]], None],
+        *,
+        fresh: bool = False,
+    ) -> None:
+        """Have files hashed up to a size, or all of them; `on_answer` gets the number of each and what the box says.
+
+        `fresh`: read them, whatever is remembered. The answer has `sha256`, `size` and `version`, or `error`.
+        """
+        left = list(range(len(files)))
+
+        def ask(session: Session, progress: Callable[[], None]) -> None:
+            asked = list(left)
+            request = {"do": "hash", "fresh": fresh, "files": [files[number] for number in asked]}
+            for answer in session.answers(request):
+                number = asked[answer["i"]]
+                left.remove(number)
+                progress()
+                on_answer(number, answer)
+
+        if left:
+            self._tried(ask)
+
+    def _tried(self, once: Callable[[Session, Callable[[], None]], _T]) -> _T:
+        tries = 0
+
+        def progress() -> None:
+            nonlocal tries
+            tries = 0
+
+        while True:
+            if self._session is None:
+                self._session = Session(self._login, self._root)
+            try:
+                return once(self._session, progress)
+            except (LinkLost, Unreachable):
+                self._close()
+                if tries == len(PAUSES):
+                    raise
+                time.sleep(PAUSES[tries])
+                tries += 1
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()

@@ -1,0 +1,194 @@
+"""The order in which a backup happens: list, room at home, bytes, hashes, manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gpubox import backups
+from gpubox.backup import listing
+from gpubox.backup.control import Control
+from gpubox.backup.gather import Gather
+from gpubox.backup.reuse import Reuse, remove_strays
+from gpubox.errors import GpuboxError
+from gpubox.ledger import Ledger
+from gpubox.remote.login import Login
+from gpubox.remote.transfer_fetch import CONNECTIONS, Fetch, cannot_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from gpubox.backup.listing import Plan
+    from gpubox.converge.progress import Board, Step
+    from gpubox.ledger import BoxRecord
+
+_SAY_EVERY = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A whole backup at `place`. Bytes: `size` of all files, `fetched` over the line, the rest was here already.
+
+    `sha256` is the manifest's. `notes`: sentences on what was not taken, and on older copies that have rotted.
+    """
+
+    name: str
+    place: Path
+    files: int
+    size: int
+    fetched: int
+    seconds: float
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def backup(name: str, *, board: Board, to: Path | None = None, search: bool = True) -> Backup:
+    """Back the box `name` up into `<to>/<name>/<UTC time>` (`./gpubox-backups` by default), and note it in the ledger.
+
+    It may be interrupted or cut off at any point: what came is kept, and the next call goes on from there. `search`:
+    also take what nobody declared. Raises `TransferFailed` when a file cannot come whole or there is no room at home,
+    `Refused` when another process is at it, and what `Session` raises.
+    """
+    with Ledger() as ledger:
+        return carry_out(ledger, ledger.get(name), board=board, to=to, search=search)
+
+
+def carry_out(
+    ledger: Ledger,
+    record: BoxRecord,
+    *,
+    board: Board,
+    to: Path | None = None,
+    search: bool = True,
+    seconds: float = listing.SEARCH_SECONDS,
+    connections: int = CONNECTIONS,
+    on_plan: Callable[[Plan], None] = lambda _: None,
+) -> Backup:
+    """`backup` for a caller that has the ledger open; `on_plan` sees what will be taken before anything is, and may
+    raise to stop it."""
+    begun = time.monotonic()
+    place = ((to or backups.DEFAULT) / record.name).absolute()
+    login, root = Login.of(record), listing.root_of(record)
+    with board.step("back up") as step, _at_home(record.name, place):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with backups.alone(place):
+            work = _Work(login.name, place)
+            counter = _Counter(step)
+            reuse = Reuse(work.files, *_last(ledger, record.name, place))
+            with Fetch(login, root, counter.add, connections=connections) as fetch, Control(login, root) as control:
+                intent = listing.ask(control, record.name, search=search, seconds=seconds)
+                on_plan(intent)
+                counter.total = intent.size
+                gather = Gather(intent, control, fetch, reuse, work.files, work.parts, work.token)
+                gather.first_round()
+                gather.further_rounds(lambda: Fetch(login, root, counter.add, connections=connections))
+                saved, sha256, size = work.commit(gather)
+                with contextlib.suppress(GpuboxError):
+                    control.call({"do": "end", "token": work.token})
+        notes = (*gather.notes, *(f"{path} had rotted and was fetched again" for path in reuse.rotten))
+        ledger.note_backup(record.name, saved, files=len(gather.saved), size=size, sha256=sha256)
+        done = Backup(
+            record.name,
+            saved,
+            len(gather.saved),
+            size,
+            counter.fetched,
+            time.monotonic() - begun,
+            sha256,
+            notes,
+        )
+        step.say(_words(done))
+    return done
+
+
+class _Work:
+    """The directory of a backup that is under way."""
+
+    def __init__(self, name: str, place: Path) -> None:
+        self.place = place
+        self.partial = place / backups.PARTIAL
+        self.files = self.partial / backups.FILES
+        self.parts = self.partial / "parts"
+        self._name = name
+        self.files.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.parts.mkdir(exist_ok=True, mode=0o700)
+        token = self.partial / "token"
+        if not token.exists():
+            token.write_text(secrets.token_hex(8))
+        # What the box has copied for a try that was cut off is found again by it.
+        self.token = token.read_text()
+
+    def commit(self, gather: Gather) -> tuple[Path, str, int]:
+        """Give the backup its name, now that every file is here: its place, its manifest's SHA-256, its bytes."""
+        made = datetime.now(UTC)
+        remove_strays(self.files, [file.path for file in gather.saved])
+        shutil.rmtree(self.parts)
+        intent = gather.plan
+        manifest = backups.Manifest(
+            name=self._name,
+            made_at=made.isoformat(timespec="seconds"),
+            root=intent.root,
+            data_dir=intent.data_dir,
+            home=intent.home,
+            files=tuple(gather.saved),
+            missing=intent.missing,
+            notes=tuple(gather.notes),
+        )
+        backups.flush(self.files)
+        (self.partial / "token").unlink()
+        sha256 = backups.write(self.partial, manifest)
+        target = backups.fresh_name(self.place, made)
+        self.partial.rename(target)
+        backups.flush(self.place)
+        return target, sha256, manifest.size
+
+
+class _Counter:
+    """Bytes that came, shown beside the step."""
+
+    def __init__(self, step: Step) -> None:
+        self.fetched = 0
+        self.total = 0
+        self._step = step
+        self._begun = self._said = time.monotonic()
+
+    def add(self, size: int) -> None:
+        self.fetched += size
+        now = time.monotonic()
+        if now - self._said > _SAY_EVERY:
+            self._said = now
+            rate = self.fetched / (now - self._begun)
+            self._step.say(f"{_mib(self.fetched)} of at most {_mib(self.total)} MiB, {_mib(rate)} MiB/s")
+
+
+def _last(ledger: Ledger, name: str, place: Path) -> tuple[Path | None, backups.Manifest | None]:
+    """The last whole backup that is still there: the one in the same directory, else the one that the ledger knows."""
+    known = ledger.last_backup(name, any_box=True)
+    for old in (backups.newest(place.parent, name), known.place if known else None):
+        if old is not None and old.is_dir():
+            with contextlib.suppress(GpuboxError):
+                return old, backups.read(old)
+    return None, None
+
+
+@contextlib.contextmanager
+def _at_home(name: str, place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(name, place / "_", error) from error
+
+
+def _words(done: Backup) -> str:
+    kept = f", {_mib(done.size - done.fetched)} MiB of it was here" if done.size > done.fetched else ""
+    return f"{done.files} files, {_mib(done.size)} MiB{kept}, every SHA-256 verified, in {done.place}"
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.1f}"
