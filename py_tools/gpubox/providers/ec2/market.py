@@ -1,0 +1,60 @@
+"""What EC2 rents in a region, with prices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpubox.providers.base import Offer
+from gpubox.providers.ec2.kinds import Kind, catalogue
+from gpubox.providers.ec2.trouble import NotAllowed
+
+if TYPE_CHECKING:
+    from gpubox.providers.base import Price, Wish
+    from gpubox.providers.ec2.account import Account
+    from gpubox.providers.ec2.prices import Prices
+
+# The size of disk that a box file gets unless it says another: part of the price.
+_DISK_GIB = 200
+_SPOT = "spot: AWS may take it away at two minutes' notice"
+
+
+def offers(account: Account, prices: Prices, wish: Wish) -> list[Offer]:
+    """Each type with the wished card (or any) that the region has, on demand and as spot, the cheapest first."""
+    region = wish.region or account.home()
+    wanted = catalogue().with_card(wish.gpu) if wish.gpu else list(catalogue().kinds)
+    here = _here(account, region, wanted)
+    on_demand = [_offer(region, kind, _whole(prices, region, kind, spot=False), None) for kind in here]
+    spots = [_offer(region, kind, price, _SPOT) for kind in here if (price := _whole(prices, region, kind, spot=True))]
+    return sorted(on_demand + spots, key=lambda offer: (offer.price is None, offer.price and offer.price.per_hour))
+
+
+def _here(account: Account, region: str, wanted: list[Kind]) -> list[Kind]:
+    """Those of the types that the region offers at all."""
+    if not wanted:
+        return []
+    filters = [{"Name": "instance-type", "Values": [kind.name for kind in wanted]}]
+    try:
+        answer = account.all(region, "describe_instance_type_offerings", "InstanceTypeOfferings", Filters=filters)
+    except NotAllowed:
+        return wanted  # Only this question is not allowed; what is offered elsewhere only is shown as well.
+    names = {offered["InstanceType"] for offered in answer}
+    return [kind for kind in wanted if kind.name in names]
+
+
+def _whole(prices: Prices, region: str, kind: Kind, *, spot: bool) -> Price | None:
+    return prices.box(region, kind.name, disk_gib=_DISK_GIB, spot=spot)
+
+
+def _offer(region: str, kind: Kind, price: Price | None, note: str | None) -> Offer:
+    return Offer(
+        provider="ec2",
+        sku=kind.name,
+        gpu=kind.gpu,
+        gpu_count=kind.count,
+        price=price,
+        ram_gib=kind.ram_gib,
+        vcpus=kind.vcpus,
+        vram_gib=kind.vram_gib * kind.count,
+        region=region,
+        note=note,
+    )
