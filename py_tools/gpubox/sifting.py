@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FILTERS = ("gpu", "count", "ram", "price", "region")
 _FLAGS = {"gpu": "--gpu", "count": "--count", "ram": "--ram", "price": "--max-price", "region": "--region"}
+_FAMILY = re.compile(r"\b(nvidia|geforce|rtx|gtx|tesla) *", re.IGNORECASE)
 _STOCK = {True: 0, None: 1, False: 2}
 
 
@@ -56,7 +57,7 @@ class Sifted:
 
 
 def sift(offers: Iterable[Offer], wish: Wish) -> Sifted:
-    """The offers that fit the wish: in stock first, then by currency and price of the whole box.
+    """The offers that fit the wish: what fits for sure first, what is out of stock last; by currency and price.
 
     Of one kind of box only the smallest number of cards that fits is kept, unless more of them cost less. What a
     provider does not say (a price, a size) is no reason against an offer; such a match names it as `unsure`.
@@ -89,8 +90,10 @@ def no_match(sifted: Sifted, wish: Wish) -> NoStock:
     if sifted.nearest is None:
         return NoStock("no account offers anything", hint="`gpubox doctor` checks each account")
     if wish.gpu and any(miss.filter == "gpu" for miss in sifted.misses):
-        near = did_you_mean(wish.gpu, sifted.cards)
-        guess = f"; did you mean `{near}`?" if near else ""
+        # The families that many names share would make all of them look near.
+        models = {_FAMILY.sub("", name): name for name in sifted.cards}
+        near = did_you_mean(_FAMILY.sub("", wish.gpu), models)
+        guess = f"; did you mean `{models[near]}`?" if near else ""
         return NoStock(f"no account rents a `{wish.gpu}`{guess}", hint=f"choose one of: {', '.join(sifted.cards)}")
     failed = " and ".join(f"{miss.filter} (wanted {miss.wanted}, has {miss.has})" for miss in sifted.misses)
     alone = [miss.filter for miss in sifted.misses if not miss.passing]
@@ -176,7 +179,7 @@ def _by_price(match: Match) -> tuple[object, ...]:
     offer, price = match.offer, match.offer.price
     cost = (False, price.currency, price.per_hour) if price else (True, "", Decimal(0))
     rest = (offer.gpu_count, _STOCK[offer.in_stock], offer.provider, offer.gpu, offer.sku, offer.region or "")
-    return (offer.in_stock is False, *cost, *rest)
+    return (offer.in_stock is False, len(match.unsure), *cost, *rest)
 
 
 def _distance(offer: Offer, verdict: dict[str, bool | None], wish: Wish) -> tuple[object, ...]:

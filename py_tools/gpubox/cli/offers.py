@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gpubox.providers import Offer
     from gpubox.sifting import Sifted
 
+_OPTIONAL = ("VCPU", "DRIVER/CUDA", "REGION", "NOTE")
 _STOCK = {True: "yes", False: "no", None: "try"}
 
 
@@ -41,8 +42,8 @@ def offers_command(
     """What can be rented now, and what it costs.
 
     Every configured account is asked at once; an account that fails is a warning. Of each kind of box the smallest one
-    that fits is shown. A `?` stands where the provider does not say; columns without anything are left out. Exit code 5
-    when nothing fits or is in stock.
+    that fits is shown. A `?` stands where the provider does not say; what cannot be
+    checked for that reason comes after what fits. Exit code 5 when nothing fits or is in stock.
     """
     from gpubox.offers import gib, money, offers
     from gpubox.providers import Wish
@@ -99,13 +100,21 @@ def _offer(offer: Offer) -> dict[str, Any]:
 
 def _show(sifted: Sifted) -> None:
     """The table; its notes are sentences that many offers share, so they stand below it, numbered."""
+    from gpubox.sifting import FILTERS
+
     notes = list(dict.fromkeys(note for match in sifted.matches for note in _notes(match.offer)))
     head = ("PROVIDER", "GPU", "PRICE/H", "RAM", "VCPU", "VRAM", "DRIVER/CUDA", "REGION", "IN STOCK", "NOTE")
     rows = [_row(match.offer, notes) for match in sifted.matches]
-    shown = [column for column in range(len(head)) if any(row[column] not in ("", "?", "?/?") for row in rows)]
+    empty = {name for column, name in enumerate(head) if all(row[column] in ("", "?", "?/?") for row in rows)}
+    shown = [column for column, name in enumerate(head) if name not in empty.intersection(_OPTIONAL)]
     emit_table([head[column] for column in shown], [[row[column] for column in shown] for row in rows])
     for number, note in enumerate(notes, start=1):
         click.echo(f"note {number}: {note}", err=True)
+    for name in FILTERS:
+        if count := sum(name in match.unsure for match in sifted.matches):
+            click.echo(
+                f"not sure: {count} of {len(rows)} offers may fit or not, for their {name} is not said", err=True
+            )
 
 
 def _notes(offer: Offer) -> list[str]:

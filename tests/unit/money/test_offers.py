@@ -43,8 +43,23 @@ def test_the_table_shows_what_comes_with_the_cards(give: Callable[..., None], gp
     assert done.code == 0
     head, row = done.out.splitlines()
     assert head.split()[:4] == ["PROVIDER", "GPU", "PRICE/H", "RAM"]
-    assert row.split() == ["autodl", "RTX", "4090", "x4", "7.92", "CNY", "480", "GiB", "(4", "x", "120)", "16", "try"]
-    assert head.split()[4:] == ["VCPU", "IN", "STOCK"], "columns that no offer fills are left out"
+    assert row.split() == [
+        "autodl",
+        "RTX",
+        "4090",
+        "x4",
+        "7.92",
+        "CNY",
+        "480",
+        "GiB",
+        "(4",
+        "x",
+        "120)",
+        "16",
+        "?",
+        "try",
+    ]
+    assert head.split()[4:] == ["VCPU", "VRAM", "IN", "STOCK"], "some columns are left out where no offer fills them"
     assert done.err == ""
     both = gpubox("offers").out.splitlines()
     assert "580.1/13.0" in both[1] + both[2]
@@ -63,6 +78,19 @@ def test_notes_stand_below_the_table_once(give: Callable[..., None], gpubox: Cal
     done = gpubox("offers")
     assert [line.split()[-1] for line in done.out.splitlines()] == ["NOTE", "1,2", "2", "try"]
     assert done.err == "note 1: seen in March\nnote 2: hosts differ\n"
+
+
+def test_what_cannot_be_checked_comes_last_and_is_said(give: Callable[..., None], gpubox: Callable[..., Done]) -> None:
+    autodl = of_autodl()
+    autodl.market.append(Offer("autodl", "v-48g", "RTX 4090 48G", 1, Price(Decimal(1), "CNY")))
+    give(autodl)
+    done = gpubox("offers", "--gpu", "4090", "--ram", "480GB", "--region", "westDC3")
+    assert [line.split()[3] for line in done.out.splitlines()[1:]] == ["x4", "48G"]
+    assert "RAM" in done.out
+    assert done.err == (
+        "not sure: 1 of 2 offers may fit or not, for their ram is not said\n"
+        "not sure: 2 of 2 offers may fit or not, for their region is not said\n"
+    )
 
 
 def test_json_and_one_provider(give: Callable[..., None], gpubox: Callable[..., Done]) -> None:
