@@ -57,6 +57,10 @@ class Refused(GpuboxError):
     exit_code = 3
 
 
+class CannotStop(Refused):
+    """A running box that can only be given back, not powered off with its disk kept."""
+
+
 class AuthFailed(GpuboxError):
     """A password, key or token was not accepted."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gpubox.errors import Failed, GpuboxError, Refused
+from gpubox.errors import CannotStop, Failed, GpuboxError, Refused
 from gpubox.providers.clock import WALL, pauses
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def give_back(
         if state != "stopped":
             say("powering it off")
             with _step(ledger, record, "power_off"):
-                source.power_off(record)
-            record = ledger.update(record.name, state="stopped")
+                off = _power_off(record, source)
+            record = ledger.update(record.name, state="stopped") if off else record
         say("releasing it")
         with _step(ledger, record, "release"):
             _release(record, source, clock, say)
@@ -45,6 +45,15 @@ def bill(record: BoxRecord) -> str:
     """What the box costs in the state that the ledger knows: `1.98 CNY per hour`."""
     price = record.stopped_per_hour if record.state == "stopped" else record.price_per_hour
     return "at a price that is not known" if price is None else f"{price} {record.currency} per hour"
+
+
+def _power_off(record: BoxRecord, source: Provider) -> bool:
+    """Whether the box is off now; one that cannot be is released while it runs."""
+    try:
+        source.power_off(record)
+    except CannotStop:
+        return False
+    return True
 
 
 def _release(record: BoxRecord, source: Provider, clock: Clock, say: Callable[[str], None]) -> None:

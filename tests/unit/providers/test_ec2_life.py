@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpubox.boxfile.models import BoxFile
-from gpubox.errors import AuthFailed, Failed, NoStock, Refused, Unreachable, UsageError
-from gpubox.ledger import BoxRecord
+from gpubox.errors import AuthFailed, CannotStop, Failed, NoStock, Refused, Unreachable, UsageError
+from gpubox.ledger import BoxRecord, Ledger
 from gpubox.providers import Order, Wish
 from gpubox.providers.ec2 import Ec2Provider
+from gpubox.releasing import give_back
 from gpubox.remote.identity import ensure_identity, public_key
 from sim.ec2 import ADDRESS, PAPER_KEY, REGION, Aws, aws, moto_server
 from sim.machines import PaperMachine, PaperMachines
@@ -164,7 +165,7 @@ def test_spot_with_a_time_to_live(ec2: Ec2Provider, cloud: Aws) -> None:
     assert asked["InstanceMarketOptions.SpotOptions.SpotInstanceType"] == "one-time"
     # What 0.5 leaves when the disk and the address are paid.
     assert asked["InstanceMarketOptions.SpotOptions.MaxPrice"] == "0.4731"
-    with pytest.raises(Refused, match="cannot be stopped") as caught:
+    with pytest.raises(CannotStop, match="cannot be stopped") as caught:
         ec2.power_off(record(ref))
     assert "gpubox down mine" in (caught.value.hint or "")
     assert ec2.state(record(ref)) == "running"
@@ -178,9 +179,12 @@ def test_spot_with_a_time_to_live(ec2: Ec2Provider, cloud: Aws) -> None:
     assert (cloud.instances(), cloud.groups(), cloud.key_pairs()) == ([], [], [])
 
 
-def test_a_spot_box_is_released_while_it_runs(ec2: Ec2Provider, cloud: Aws) -> None:
+def test_a_spot_box_is_given_back_while_it_runs(ec2: Ec2Provider, cloud: Aws) -> None:
     ref = ec2.create(Order(ORDER, box(spot=True)))
-    ec2.release(record(ref))
+    with Ledger() as ledger:
+        owned = ledger.add("mine", "ec2", state="running", provider_ref=ref, order=ORDER)
+        assert give_back(ledger, owned, ec2, say=quiet, clock=cloud.app.clock).state == "released"
+        assert [audit.action for audit in ledger.audits("mine") if audit.outcome == "done"][-2:] == ["release", "gone"]
     assert (cloud.instances(), cloud.groups(), cloud.key_pairs()) == ([], [], [])
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gpubox.errors import Failed, GpuboxError, Refused, Unreachable
+from gpubox.errors import CannotStop, Failed, GpuboxError, Unreachable
 from gpubox.providers.base import Alive, Balance, Offer, Order, Price, Rented, State, Wish
 from gpubox.providers.clock import WALL
 from gpubox.providers.ec2 import door, image, instances, judge, kinds, market, order, tags, waiting
@@ -138,7 +138,7 @@ class Ec2Provider:
             self._account.ask("ec2", region, "start_instances", InstanceIds=[instance_id])
 
     def power_off(self, record: BoxRecord) -> None:
-        """Stop the box and wait for it. Raises `Refused` for a spot box, which can only end."""
+        """Stop the box and wait for it. Raises `CannotStop` for a spot box, which can only end."""
         ref = self._ref(record)
         region, instance_id = instances.parted(ref, self._account.home())
         instance = self._shown(record)
@@ -146,7 +146,7 @@ class Ec2Provider:
         if state in ("stopped", "shutting-down", "terminated"):
             return
         if instances.is_spot(instance):
-            raise Refused(
+            raise CannotStop(
                 "a spot box cannot be stopped, only given back with its disk",
                 where=record.name,
                 hint=f"`gpubox down {record.name}` brings home what exists only there, and then ends it",
