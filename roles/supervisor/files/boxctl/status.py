@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from boxctl import converge, jobs, services
+from boxctl import converge, guard, jobs, services
 from boxctl.layout import CONVERGE
 
 if TYPE_CHECKING:
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 
 def status(layout: Layout) -> dict[str, Any]:
-    """`{"services", "jobs", "converge", "digest"}`."""
+    """`{"services", "jobs", "converge", "digest", "guard"}`."""
     run = converge.view(layout)
     return {
         "services": services.views(layout),
         "jobs": [_job(layout, name, run) for name in jobs.names(layout)],
         "converge": run,
         "digest": converge.digest(layout),
+        "guard": guard.view(layout),
     }
 
 
