@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import interleaved, run, table
@@ -23,7 +24,7 @@ def main(rounds: int = 15) -> str:
     }
     for argv in commands.values():
         run(argv, env=env)  # once, so that bytecode is there
-    costs = interleaved({name: lambda argv=argv: run(argv, env=env) for name, argv in commands.items()}, rounds)
+    costs = interleaved({name: partial(run, argv, env=env) for name, argv in commands.items()}, rounds)
     base = costs["`gpubox --help`"]
     rows = [
         (name, f"{cost.cpu:.3f}", f"{cost.cpu / base.cpu:.1f}", f"{cost.wall:.3f}", f"{cost.peak_mib:.0f}")

@@ -11,6 +11,8 @@ from benchmarks.measure import Cost, interleaved, run, table
 from benchmarks.rented import ROOT, ansible_env, playbook_argv, rented
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from box.testbox import TestBox
     from e2e.cli import Gpubox
 
@@ -29,7 +31,7 @@ def main(rounds: int = 3) -> str:
     with rented() as (tool, box, line):
         tool("up", "mybox", "--no-tunnel")
         state = pyinfra_state(box, tool)
-        cases = {
+        cases: dict[str, Callable[[], Cost]] = {
             "`gpubox up`": lambda: run(tool.argv("up", "mybox", "--no-tunnel"), env=tool.env, cwd=tool.directory),
             "ansible-playbook, pipelining + ControlPersist": lambda: run(
                 playbook_argv(), env=ansible_env(tool), cwd=ROOT

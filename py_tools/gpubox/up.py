@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from gpubox.ledger import BoxRecord, Ledger
 from gpubox.places import find_box_file
 from gpubox.providers import provider
 from gpubox.remote.boxctl import Boxctl
+from gpubox.remote.early import EarlyQuestion
 from gpubox.remote.facts import Facts, read_facts
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from gpubox.converge.progress import Board, Step
 
 _PLAYBOOK = "up.yml"
+# The login and the health of every service; a box that needs longer is asked once more, with every error explained.
+_ANSWER = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,8 @@ def up(
     path = find_box_file(name, box_file)
     # Shared: another `up` attaches to the same converge, but nobody takes the box down under our feet.
     with Ledger() as ledger, ledger.lock(name, shared=True), contextlib.ExitStack() as held:
-        # The way there takes some round trips; what is read and hashed here meanwhile costs no time.
         known = ledger.find(name)
-        early = held.enter_context(Host(Login.of(known)).connect_early()) if known and met(known) else None
+        early = held.enter_context(_ask_early(known)) if known and known.root and met(known) and not full else None
         box = load(path)
         refuse_what_is_not_yet(box, path)
         bundle = bundles.build()
@@ -82,7 +85,7 @@ def _bring(
     board: Board,
     *,
     full: bool,
-    early: Host | None = None,
+    early: EarlyQuestion | None = None,
 ) -> Up:
     if not full and (status := _fresh(record, box, bundle, early)) is not None:
         with board.step("nothing to do") as step:
@@ -180,7 +183,7 @@ def refuse_to_move(record: BoxRecord, box: BoxFile) -> None:
 def wanted(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle) -> tuple[dict[str, Any], str]:
     """The play's variables for this box, and the digest of them together with the bundle."""
     facts = Facts.model_validate(record.facts) if record.facts else None
-    variables = role_variables(box, root=_root(record), data_dir=record.data_dir or "", facts=facts)
+    variables = role_variables(box, root=_root(record), data_dir=record.data_dir or "", facts=facts, record=record)
     return variables, digest_of(bundle.sha256, variables)
 
 
@@ -200,14 +203,24 @@ def summary(facts: Facts) -> str:
     return f"{facts.cpu.effective:g} cores, {facts.memory.effective / 2**30:.0f} GiB, {gpus}"
 
 
-def _fresh(record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, early: Host | None) -> dict[str, Any] | None:
+def _ask_early(record: BoxRecord) -> EarlyQuestion:
+    """Whether the box is as it should be; the digest follows while the connection is made and boxctl starts."""
+    boxctl = shlex.quote(f"{record.root}/bin/boxctl")
+    return EarlyQuestion(Login.of(record), f'read -r digest && exec {boxctl} fresh --digest "$digest"')
+
+
+def _fresh(
+    record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, early: EarlyQuestion | None
+) -> dict[str, Any] | None:
     """The box's status when it is what its box file says and healthy, in one round trip; else None."""
     if record.root is None or record.facts is None:
         return None
     # The box is asked, not the ledger: whoever was killed while following a converge has noted nothing.
     _, digest = wanted(record, box, bundle)
+    if early is not None and (status := early.answer(f"{digest}\n".encode(), timeout=_ANSWER)) is not None:
+        return status if status.get("fresh") else None
     try:
-        with early or Host(Login.of(record)) as host:
+        with Host(Login.of(record)) as host:
             status = Boxctl(host, record.root).call("fresh", "--digest", digest, retry=True)
     except RemoteCommandFailed:
         return None  # No boxctl there any more (a new disk): the whole way will say what is wrong, if anything is.

@@ -1,4 +1,4 @@
-"""`up` on a box that is as it should be: one command over one connection, and no playbook."""
+"""`up` on a box that is as it should be: one question, and no playbook."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from gpubox.converge.progress import Board, Silent
 from gpubox.down import down
-from gpubox.remote.host import Host, Result
+from gpubox.remote.early import EarlyQuestion
+from gpubox.remote.host import Host
 from gpubox.up import up
 
 if TYPE_CHECKING:
@@ -14,26 +15,33 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from gpubox.remote.login import Login
 
-def test_one_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+def test_one_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     box_file = tmp_path / "loc.yml"
     box_file.write_text("provider: local\n")
     board = Board(Silent())
     assert up("loc", board=board, box_file=box_file).changed
     try:
-        commands: list[str] = []
-        run = Host.run
+        asked: list[str] = []
 
-        def counted(self: Host, command: str, **options: object) -> Result:
-            commands.append(command)
-            return run(self, command, **options)  # type: ignore[arg-type]  # passed on as they came
+        class Counted(EarlyQuestion):
+            def __init__(self, login: Login, command: str) -> None:
+                asked.append(command)
+                super().__init__(login, command)
 
-        monkeypatch.setattr(Host, "run", counted)
-        monkeypatch.setattr(Host, "put", _unexpected)
-        monkeypatch.setattr(Host, "stream", _unexpected)
+        monkeypatch.setattr("gpubox.up.EarlyQuestion", Counted)
+        with monkeypatch.context() as alone:
+            for method in ("run", "put", "stream"):
+                alone.setattr(Host, method, _unexpected)
+            assert not up("loc", board=board, box_file=box_file).changed
+        assert len(asked) == 1
+        assert "fresh --digest" in asked[0]
+
+        # Without an answer to it the box is asked once more, over the connection whose errors are explained.
+        monkeypatch.setattr(Counted, "answer", lambda *_, **__: None)
         assert not up("loc", board=board, box_file=box_file).changed
-        assert len(commands) == 1
-        assert "fresh --digest" in commands[0]
         monkeypatch.undo()
     finally:
         monkeypatch.setenv("GPUBOX_HOME", str(tmp_path / "gpubox-home"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +49,6 @@ class Host:
         self.login = login
         self._connect_timeout = connect_timeout
         self._connection: Connection | None = None
-        self._early: Future[Connection] | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Host:
@@ -60,20 +58,6 @@ class Host:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def connect_early(self) -> Host:
-        """Begin to connect in the background; the first use takes the connection, or raises what went wrong with it."""
-        early: Future[Connection] = Future()
-
-        def connect() -> None:
-            try:
-                early.set_result(self._connect())
-            except BaseException as error:  # noqa: BLE001 - raised again by the first use
-                early.set_exception(error)
-
-        self._early = early
-        threading.Thread(target=connect, daemon=True).start()
-        return self
 
     def run(
         self,
@@ -149,11 +133,8 @@ class Host:
         """Close the connection, if there is one."""
         with self._lock:
             connection, self._connection = self._connection, None
-            early, self._early = self._early, None
         if connection is not None:
             connection.close()
-        if early is not None:
-            early.add_done_callback(lambda done: None if done.exception() else done.result().close())
 
     def _tried(self, once: Callable[[], Result], *, tries: int) -> Result:
         for again in range(1, tries):
@@ -167,26 +148,22 @@ class Host:
         with self._lock:
             if self._connection is not None and self._connection.is_connected:
                 return self._connection
-            early, self._early = self._early, None
-            self._connection = early.result() if early is not None else self._connect()
+            login = self.login
+
+            def check(shown: str) -> None:
+                if shown != login.host_key:
+                    raise explain.host_key_changed(login.name, login.endpoint, pinned=login.host_key, shown=shown)
+
+            self._connection = open_connection(
+                login.name,
+                login.endpoint,
+                check=check,
+                auth=with_key(login.identity_file),
+                tried="our key",
+                prefer=login.host_key.split()[0],
+                timeout=self._connect_timeout,
+            )
             return self._connection
-
-    def _connect(self) -> Connection:
-        login = self.login
-
-        def check(shown: str) -> None:
-            if shown != login.host_key:
-                raise explain.host_key_changed(login.name, login.endpoint, pinned=login.host_key, shown=shown)
-
-        return open_connection(
-            login.name,
-            login.endpoint,
-            check=check,
-            auth=with_key(login.identity_file),
-            tried="our key",
-            prefer=login.host_key.split()[0],
-            timeout=self._connect_timeout,
-        )
 
 
 def run_on(

@@ -330,24 +330,3 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.02)
-
-
-def test_an_early_connection_is_the_one_that_is_used(login: Login, proxy: Proxy) -> None:
-    with Host(login).connect_early() as box:
-        assert box.run("echo early").stdout == "early\n"
-        assert box.run("echo again").stdout == "again\n"
-    assert proxy.accepted == 1
-
-
-def test_what_went_wrong_with_an_early_connection_is_told_once(login: Login, server: BoxServer) -> None:
-    server.change_host_key()
-    with Host(login).connect_early() as box:
-        with pytest.raises(HostKeyChanged):
-            box.run("true")
-        box.login = dataclasses.replace(login, host_key=server.host_key)
-        assert box.run("echo back").stdout == "back\n"
-
-
-def test_an_early_connection_that_nobody_used_is_closed(login: Login, server: BoxServer) -> None:
-    Host(login).connect_early().close()
-    wait_until(lambda: server.logins and not server.connections)
