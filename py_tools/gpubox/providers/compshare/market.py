@@ -98,7 +98,7 @@ def _of_kind(planner: Planner, account: Account, region: str, kind: choice.Kind,
                 price=planner.price(plan),
                 ram_gib=float(size.ram_gib),
                 vcpus=size.cpus,
-                vram_gib=kind.vram_gib,
+                vram_gib=kind.vram_gib * size.gpus if kind.vram_gib is not None else None,
                 region=kind.zone,
                 in_stock=_in_stock(kind, size, stock),
             )
