@@ -17,6 +17,7 @@ from gpubox.providers.compshare import CompshareProvider
 from sim.compshare import KEYS, Running, compshare
 from sim.compshare.account import Wanted
 from sim.promises import Promises, World, record
+from sim.server import Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,14 +231,25 @@ def test_every_no_is_typed_and_keeps_its_words(
     assert sim.server.count("CreateCompShareInstance") == 1
 
 
-def test_a_box_that_nobody_heard_of_is_found_also_when_the_list_is_late() -> None:
+def test_a_box_that_nobody_heard_of_is_found_by_its_name_when_the_list_has_it() -> None:
     with compshare(list_seconds=20) as sim:
         provider = provider_of(sim)
         sim.faults.drop("CreateCompShareInstance")
         with pytest.raises(Unreachable):
             provider.create(order())
+        assert provider.find(NAME) is None
+        sim.clock.advance(20)
         assert provider.find(NAME) == only(sim).ref
         assert sim.server.count("CreateCompShareInstance") == 1
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"RetCode": "0"}, {"UHostSet": []}])
+def test_what_is_no_answer_is_silence(
+    sim: Running, provider: CompshareProvider, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    monkeypatch.setattr(sim.server.app, "answer", lambda _: Response.of(answer))
+    with pytest.raises(Unreachable, match="no answer of its"):
+        provider.alive()
 
 
 def test_a_box_that_the_list_does_not_show_yet_is_not_gone() -> None:
@@ -407,8 +419,12 @@ def test_a_box_whose_stop_cannot_be_planned_is_not_handed_over(
         plan.lie("UpdateCompShareStopScheduler", times=plan.ALWAYS)
     else:
         plan.error("UpdateCompShareStopScheduler", times=plan.ALWAYS, code="230", message="not available")
-    with pytest.raises(Failed):
-        provider.ready(one, mute)
+    for _ in range(2):
+        with pytest.raises(Failed):
+            provider.ready(one, mute)
+    plan.restart()
+    provider.ready(one, mute)
+    assert only(sim).stop_at is not None
 
 
 def test_the_stop_is_moved_and_taken_back(sim: Running, provider: CompshareProvider) -> None:

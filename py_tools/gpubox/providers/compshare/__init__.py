@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpubox.errors import Failed, GpuboxError, Unreachable
 from gpubox.providers.base import Rented
-from gpubox.providers.clock import WALL, pauses
+from gpubox.providers.clock import WALL
 from gpubox.providers.compshare import hosts, market
 from gpubox.providers.compshare.account import Account
 from gpubox.providers.compshare.api import Api
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from gpubox.providers.base import Alive, Balance, Offer, Order, State, Wish
     from gpubox.providers.clock import Clock
     from gpubox.providers.compshare.api import Answer
-
-_FIND_SECONDS = 30.0
 
 
 class CompshareProvider:
@@ -54,7 +52,6 @@ class CompshareProvider:
         self._changes = Changes(self._api, self._account)
         self._made: dict[str, datetime] = {}  # when this process rented a box
         self._stops: dict[str, datetime] = {}  # the stop that shall be planned for it
-        self._doubtful: dict[str, datetime] = {}  # orders whose call ended without an answer
 
     def create(self, order: Order) -> str:
         """Rent the cheapest box in stock, paid by the second unless the box file says otherwise.
@@ -62,12 +59,7 @@ class CompshareProvider:
         Its stop is planned at once; what could not be planned then, `ready` does before it hands the box over.
         """
         plan = self._planner.plan(order.box)
-        try:
-            answer = self._api.once("CreateCompShareInstance", plan.parameters(order.name))
-            ref = _made(answer, order.name)
-        except Unreachable:
-            self._doubtful[order.name] = self._clock.now()
-            raise
+        ref = _made(self._api.once("CreateCompShareInstance", plan.parameters(order.name)), order.name)
         self._made[ref] = self._clock.now()
         if order.power_off_after is not None:
             self._stops[ref] = self._clock.now() + order.power_off_after
@@ -75,26 +67,22 @@ class CompshareProvider:
         return ref
 
     def find(self, name: str) -> str | None:
-        """Raises `Failed` when two boxes have that name. After a call without an answer it looks for 30 s."""
-        doubtful = self._doubtful.get(name)
-        for _ in pauses(self._clock, _FIND_SECONDS if doubtful else 0.0):
-            refs = [host.ref for host in self._account.hosts() if host.name == name]
-            if len(refs) > 1:
-                raise Failed(
-                    f"two boxes have the name of one order: {' and '.join(refs)}",
-                    where=name,
-                    hint="release the one that is not needed in the console: https://console.compshare.cn",
-                )
-            if refs or doubtful is None:
-                break
-        self._doubtful.pop(name, None)
+        """Raises `Failed` when two boxes have that name. A box that was made just now may not be in the list yet."""
+        refs = [host.ref for host in self._account.hosts() if host.name == name]
+        if len(refs) > 1:
+            raise Failed(
+                f"two boxes have the name of one order: {' and '.join(refs)}",
+                where=name,
+                hint="release the one that is not needed in the console: https://console.compshare.cn",
+            )
         return refs[0] if refs else None
 
     def ready(self, record: BoxRecord, say: Callable[[str], None]) -> Rented:
         """Until it greets. A stop that is wanted (`guard_at`) and that CompShare does not show is planned here."""
         ref = _ref(record)
         host, endpoint = arrived(self._account, self._clock, ref, say, self._made.get(ref))
-        self._see_to_stop(host, self._stops.pop(ref, None) or record.guard_at)
+        self._see_to_stop(host, self._stops.get(ref) or record.guard_at)
+        self._stops.pop(ref, None)
         return Rented(ref, endpoint, password=hosts.password(host), price=hosts.price(host))
 
     def state(self, record: BoxRecord) -> State:
