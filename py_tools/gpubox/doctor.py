@@ -58,7 +58,7 @@ def doctor_accounts(*, limit: float = _ACCOUNT_SECONDS) -> list[Finding]:
     except GpuboxError as error:
         return [Finding(level="warning", check="accounts", message=f"not looked at: {error.message}", fix=error.hint)]
     if not names:
-        how = "none is configured, so nothing is rented from here; to rent, give a key as docs/money.md says"
+        how = "none is configured, so nothing is rented from here; to rent, give a key as docs/ledger.md says"
         return [Finding(level="ok", check="accounts", message=how, fix=None)]
     answers = ask_each(names, lambda source: source.check(), limit=limit, what="its answer")
     return [finding for answer in answers for finding in _account(answer)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from gpubox.errors import UsageError
@@ -29,7 +30,7 @@ class Sighting:
     """A box that an account has. `name`: in the ledger, or the one that it was ordered for.
 
     `per_hour`: what it costs now, in `currency`; None when nobody says. `ledger_state`: of a known box, when that is
-    not what its provider shows.
+    not what its provider shows. `ignored`: a person has said that it is no concern of gpubox.
     """
 
     provider: str
@@ -39,6 +40,7 @@ class Sighting:
     per_hour: Decimal | None
     currency: str | None
     ledger_state: BoxState | None = None
+    ignored: bool = False
 
     @property
     def ref(self) -> str:
@@ -48,7 +50,12 @@ class Sighting:
     @property
     def alarming(self) -> bool:
         """It costs money, and the ledger does not know that."""
-        return self.mark != "known" and self.box.billing
+        return self.strange and self.box.billing
+
+    @property
+    def strange(self) -> bool:
+        """The ledger does not know it, and nobody has said that this is well."""
+        return self.mark != "known" and not self.ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +77,13 @@ class Bill:
     unpriced: int
 
 
-def sight(lists: Mapping[str, Sequence[Alive]], records: Iterable[BoxRecord]) -> list[Sighting]:
+def sight(
+    lists: Mapping[str, Sequence[Alive]], records: Iterable[BoxRecord], *, ignore: Sequence[str] = ()
+) -> list[Sighting]:
     """Mark every box of these providers' lists; `records`: all of the ledger, released ones too.
 
-    What needs a look comes first, then by provider.
+    `ignore`: refs as in `ec2:us-east-1/i-1`, with `*`, of boxes that are somebody's other work. What needs a look comes
+    first, then by provider.
     """
     # A box that was released, found alive and adopted stands there twice: the live row counts.
     rows = sorted(records, key=lambda row: row.state != "released")
@@ -83,6 +93,13 @@ def sight(lists: Mapping[str, Sequence[Alive]], records: Iterable[BoxRecord]) ->
         _sighting(provider, box, by_ref.get((provider, box.ref)), by_order.get((provider, box.name)))
         for provider, boxes in lists.items()
         for box in boxes
+    ]
+    # What was ordered by gpubox is its concern, whatever pattern it matches.
+    found = [
+        replace(one, ignored=True)
+        if one.mark == "unknown" and any(fnmatchcase(one.ref, ref) for ref in ignore)
+        else one
+        for one in found
     ]
     marks = ("released", "forgotten", "unknown", "known")
     return sorted(

@@ -17,7 +17,7 @@ from gpubox.sighting import Bill, Missing, Sighting, bills, changes, free_name, 
 from gpubox.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 # In seconds. A list may have several pages, and a price of each box may be a call of its own.
 TIME_LIMIT = 90.0
+# What an account may have besides its list, for nobody shall take silence for an empty account.
+UNSEEN = {
+    "autodl": "AutoDL's API lists Pro boxes only: boxes that were rented on its web page are not seen, and may bill",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ class Swept:
     learned: tuple[Learned, ...] = ()
 
     @property
+    def unseen(self) -> tuple[str, ...]:
+        """What no list of these accounts can show."""
+        return tuple(UNSEEN[name] for name in self.asked if name in UNSEEN)
+
+    @property
     def alarming(self) -> tuple[Sighting, ...]:
         """Boxes that cost money, and that the ledger does not know."""
         return tuple(seen for seen in self.boxes if seen.alarming)
@@ -67,10 +76,11 @@ class Given:
     currency: str | None
 
 
-def sweep(*, limit: float = TIME_LIMIT) -> Swept:
+def sweep(*, ignore: Sequence[str] = (), limit: float = TIME_LIMIT) -> Swept:
     """Ask every configured account at once, for `limit` seconds at most, and have the ledger learn of its boxes.
 
-    An account that does not answer is part of the result. Raises `AuthFailed` when there is no account to ask.
+    `ignore`: refs (with `*`) of boxes that are somebody's other work: they neither alarm nor are offered. An account
+    that does not answer is part of the result. Raises `AuthFailed` when there is no account to ask.
     """
     with Ledger() as ledger:
         before = ledger.boxes()
@@ -79,7 +89,7 @@ def sweep(*, limit: float = TIME_LIMIT) -> Swept:
         settled = [one for name, boxes in lists.items() for one in settle(ledger, name, _by_name(boxes))]
         learned = _learn(ledger, before, lists)
         after = ledger.boxes(include_released=True)
-        found = sight(lists, after)
+        found = sight(lists, after, ignore=ignore)
         return Swept(
             boxes=tuple(found),
             missing=tuple(missing(lists, before, after)),
@@ -108,11 +118,11 @@ def verdict(swept: Swept) -> GpuboxError | None:
 
 
 def pick(swept: Swept, ref: str) -> Sighting:
-    """The box that `ref` names, as in `autodl:pro-1` or `pro-1`.
+    """The box that `ref` names, as in `autodl:pro-1`, `pro-1` or, without the region, `i-1`.
 
     Raises `UsageError` for none or several; when an account did not answer and might have it, what that said.
     """
-    if found := [seen for seen in swept.boxes if ref in (seen.ref, seen.box.ref)]:
+    if found := [seen for seen in swept.boxes if ref in (seen.ref, seen.box.ref, seen.box.ref.rpartition("/")[2])]:
         if len(found) == 1:
             return found[0]
         raise UsageError(f"`{ref}` is a box of several accounts", hint="use " + ", ".join(f"`{x.ref}`" for x in found))

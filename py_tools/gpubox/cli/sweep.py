@@ -21,14 +21,22 @@ _WORDS = {"known": "known", "released": "ALIVE AFTER RELEASE", "forgotten": "FOR
 @click.option("--adopt", "to_adopt", metavar="REF", help="Take this box into the ledger, under the name of --name.")
 @click.option("--name", metavar="NAME", help="How the adopted box is called in the ledger.")
 @click.option("--release", "to_release", metavar="REF", help="Give this box back, with all that is on it.")
+@click.option(
+    "--ignore",
+    metavar="REF",
+    multiple=True,
+    help="A box that is other work of yours, as in `ec2:eu-*`; may come again.",
+)
 @yes_option
 @json_option(
     '{"boxes":[{"ref","mark":"known|released|forgotten|unknown","name","name_field","state","billing","per_hour",'
-    '"currency","gpu","gpu_count","region","created_at","erase_at","ledger_state"}],"missing":[{"name","provider",'
+    '"currency","gpu","gpu_count","region","created_at","erase_at","ledger_state","ignored"}],"missing":[{"name","provider",'
     '"provider_ref"}],"bills":[{"currency","per_hour","alarming","unpriced"}],"asked":[...],"not_asked":[{"provider",'
-    '"error"}],"settled":[{"name","order","verdict","ref","at"}],"learned":[{"name","was","now"}]}'
+    '"error"}],"settled":[{"name","order","verdict","ref","at"}],"learned":[{"name","was","now"}],"unseen":[...]}'
 )
-def sweep_command(to_adopt: str | None, name: str | None, to_release: str | None, yes: bool, as_json: bool) -> None:
+def sweep_command(
+    to_adopt: str | None, name: str | None, to_release: str | None, ignore: tuple[str, ...], yes: bool, as_json: bool
+) -> None:
     """Every box on every account, and which of them the ledger does not know.
 
     Every account that we have keys for is asked. Exit code 3 when a box that the ledger does not know costs money, 4 or
@@ -40,7 +48,7 @@ def sweep_command(to_adopt: str | None, name: str | None, to_release: str | None
         raise click.UsageError("either `--adopt` or `--release`")
     if bool(to_adopt) != bool(name):
         raise click.UsageError("`--adopt REF --name NAME`: one needs the other")
-    swept = sweep()
+    swept = sweep(ignore=ignore)
     if to_adopt and name:
         _adopt(pick(swept, to_adopt), name, as_json=as_json)
         return
@@ -57,7 +65,7 @@ def sweep_command(to_adopt: str | None, name: str | None, to_release: str | None
         _show(swept)
         if sys.stdin.isatty() and _offer(swept):
             click.echo("\nand now:", err=True)
-            swept = sweep()
+            swept = sweep(ignore=ignore)
             _show(swept)
     if trouble := verdict(swept):
         raise trouble
@@ -103,7 +111,7 @@ def _offer(swept: Swept) -> bool:
 
     done = False
     for seen in swept.boxes:
-        if seen.mark == "known":
+        if not seen.strange:
             continue
         question = f"\n{seen.ref} ({seen.box.name or 'no name'}, {_price(seen)}): [a]dopt, [r]elease, [s]kip"
         choice = click.Choice(["a", "r", "s"], case_sensitive=False)
@@ -144,6 +152,8 @@ def _show(swept: Swept) -> None:
         click.echo(_settled_words(one.name, one.verdict, one.ref), err=True)
     for answer in swept.not_asked:
         click.echo(f"warning: {answer.warning}", err=True)
+    for words in swept.unseen:
+        click.echo(f"note: {words}", err=True)
 
 
 def _settled_words(name: str, verdict: str, ref: str | None) -> str:
@@ -159,7 +169,7 @@ def _row(seen: Sighting) -> tuple[str, ...]:
     state = f"{box.state} (in the ledger: {seen.ledger_state})" if seen.ledger_state else box.state
     return (
         seen.ref,
-        _WORDS[seen.mark],
+        "ignored" if seen.ignored else _WORDS[seen.mark],
         seen.name if seen.mark == "known" and seen.name else box.name or "-",
         state,
         _cards(seen),
@@ -192,6 +202,7 @@ def _as_dict(swept: Swept) -> dict[str, Any]:
             {"provider": answer.provider, "error": answer.error.message} for answer in swept.not_asked if answer.error
         ],
         "settled": [asdict(one) for one in swept.settled],
+        "unseen": swept.unseen,
         "learned": [asdict(change) for change in swept.learned],
     }
 
@@ -213,4 +224,5 @@ def _sighting(seen: Sighting) -> dict[str, Any]:
         "created_at": box.created_at.isoformat() if box.created_at else None,
         "erase_at": box.erase_at.isoformat() if box.erase_at else None,
         "ledger_state": seen.ledger_state,
+        "ignored": seen.ignored,
     }

@@ -16,7 +16,7 @@ from gpubox import sweep as sweeping
 from gpubox.errors import AuthFailed, Failed, Unreachable
 from gpubox.ledger import Ledger
 from gpubox.providers import Price
-from gpubox.sweep import sweep
+from gpubox.sweep import UNSEEN, sweep
 
 from .fakes import MemoryProvider, alive
 
@@ -50,13 +50,15 @@ def test_all_known_is_all_clear(ledger: Ledger, give: Callable[..., None], gpubo
     assert done.code == 0
     assert "autodl:pro-1" in done.out
     assert "known" in done.out
-    assert done.err == "billing now: 1.98 CNY per hour\n"
+    assert done.err == f"billing now: 1.98 CNY per hour\nnote: {UNSEEN['autodl']}\n"
 
 
 def test_no_box_at_all(give: Callable[..., None], gpubox: Callable[..., Done]) -> None:
     give(MemoryProvider())
     done = gpubox("sweep")
-    assert (done.code, done.out, done.err) == (0, "", "no box on autodl\n")
+    assert (done.code, done.out, done.err) == (0, "", f"no box on autodl\nnote: {UNSEEN['autodl']}\n")
+    give(MemoryProvider("ec2"))
+    assert gpubox("sweep").err == "no box on ec2\n"
 
 
 def test_something_unknown_that_bills_is_code_3(
@@ -85,6 +87,20 @@ def test_something_unknown_that_costs_nothing_is_shown_and_no_alarm(
     assert done.code == 0
     assert "UNKNOWN" in done.out
     assert "not billed" in done.out
+
+
+def test_other_work_on_the_same_account_can_be_left_out(
+    give: Callable[..., None], gpubox: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(MemoryProvider("ec2").has(alive("eu-west-1/i-1", "web server"), alive("eu-west-1/i-2", ORDER)))
+    done = gpubox("sweep", "--ignore", "ec2:us-*", "--ignore", "ec2:eu-west-1/*")
+    # What gpubox ordered itself is not anybody's other work.
+    assert done.code == 3
+    assert "a box that bills is not in the ledger: `ec2:eu-west-1/i-2`" in done.err
+    assert "ignored" in next(line for line in done.out.splitlines() if "web server" in line)
+    assert gpubox("sweep", "--adopt", "i-2", "--name", "lost").code == 0
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert gpubox("sweep", "--ignore", "ec2:*").code == 0, "and nobody is asked about it"
 
 
 def test_json(ledger: Ledger, give: Callable[..., None], gpubox: Callable[..., Done]) -> None:
