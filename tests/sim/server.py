@@ -109,7 +109,7 @@ class Server:
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.simulator = self
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
     def count(self, operation: str) -> int:

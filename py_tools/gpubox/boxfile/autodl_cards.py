@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from gpubox.words import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MOST_CARDS = 4  # of one box
 
@@ -64,6 +68,16 @@ def unknown_card(name: str) -> str:
         near = [guess]
     meant = f"; did you mean {' or '.join(f'`{word}`' for word in near)}?" if near else ""
     return f'AutoDL\'s API rents no "{name}"{meant}'
+
+
+def mistakes(name: str | None, count: int, spec: str | None) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What AutoDL cannot rent of `gpu.name`, `gpu.count` and `autodl.gpu_spec` in a box file: field and sentence."""
+    if spec is None and name is None:
+        yield ("gpu",), f"`provider: autodl` has to know which card to rent: {card_names()}"
+    elif spec is None and name is not None and card(name) is None:
+        yield ("gpu", "name"), f"{unknown_card(name)} (it rents: {card_names()})"
+    if count > MOST_CARDS:
+        yield ("gpu", "count"), f"given {count}; AutoDL's API rents at most {MOST_CARDS} cards in one box"
 
 
 def card_names() -> str:

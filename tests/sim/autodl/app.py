@@ -87,8 +87,8 @@ class AutodlApp:
 
     def _balance(self, _: dict[str, Any]) -> object:
         self.account.settle()
-        left = int(self.account.balance() * 1000)
-        return {"assets": left, "accumulate": int(self.account.wallet.deposit * 1000), "voucher_balance": 0}
+        left, spent = self.account.balance(), self.account.wallet.spent(self.clock.now())
+        return {"assets": int(left * 1000), "accumulate": int(spent * 1000), "voucher_balance": 0}
 
     def _create(self, asked: dict[str, Any]) -> object:
         self._verified()

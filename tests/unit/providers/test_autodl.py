@@ -120,6 +120,7 @@ def test_what_the_box_file_says_is_asked_for(sim: Running, provider: AutodlProvi
     ("box", "message"),
     [
         ({}, "which card"),
+        ({"autodl": {"gpu_spec": "h800"}, "gpu": {"name": "H800", "count": 8}}, "given 8"),
         ({"gpu": {"name": "RTX 4090"}}, "did you mean `RTX 4090 D` or `RTX 4090 48G`"),
         ({"gpu": {"name": "A100"}}, 'no "A100"'),
         ({"gpu": {"name": "RTX 5090", "count": 5}}, "at most 4"),
@@ -232,6 +233,19 @@ def test_a_power_on_whose_answer_is_lost_is_looked_for(sim: Running, provider: A
     assert paper(sim).boots == 2
 
 
+def test_a_power_on_that_never_arrived_is_made_again(sim: Running, provider: AutodlProvider) -> None:
+    box = record("autodl", provider.create(ORDER))
+    provider.ready(box, print)
+    provider.power_off(box)
+    sim.faults.restart().drop("power_on", done=False)
+    provider.power_on(box)
+    assert provider.state(box) == "starting"
+    provider.power_off(box)
+    sim.faults.restart().http("power_on", times=2)
+    with pytest.raises(Unreachable, match="HTTP 500"):
+        provider.power_on(box)
+
+
 def test_a_power_on_right_after_a_power_off_waits_for_its_end(sim: Running, provider: AutodlProvider) -> None:
     box = record("autodl", provider.create(ORDER))
     provider.ready(box, print)
@@ -336,10 +350,27 @@ def test_state_asks_the_list_before_it_says_gone(sim: Running, provider: AutodlP
     assert provider.state(box) == "running"
 
 
-def test_a_status_that_nobody_has_seen_is_unknown_and_is_taken_to_bill(sim: Running, provider: AutodlProvider) -> None:
+@pytest.mark.parametrize(
+    ("status", "state", "billing"),
+    [
+        ("creating", "starting", True),
+        ("starting", "starting", True),
+        ("running", "running", True),
+        ("shutting_down", "stopping", True),
+        ("shutdown", "stopped", False),
+        ("re_initializing", "starting", True),
+        ("abnormal", "unknown", True),  # what nobody has seen is taken to bill
+    ],
+)
+def test_every_status_has_a_state(
+    sim: Running, provider: AutodlProvider, status: str, state: str, billing: bool
+) -> None:
     box = record("autodl", provider.create(ORDER))
-    answers(sim, "status", "abnormal")
-    assert provider.state(box) == "unknown"
+    row = {"uuid": box.provider_ref, "status": status, "name": "x"}
+    answers(sim, "status", status)
+    answers(sim, "list", {"list": [row], "max_page": 1, "result_total": 1})
+    assert provider.state(box) == state
+    assert [(shown.state, shown.billing) for shown in provider.alive()] == [(state, billing)]
 
 
 def test_a_stopped_box_shows_when_autodl_deletes_it(sim: Running, provider: AutodlProvider) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpubox.boxfile.autodl import Autodl
-from gpubox.boxfile.autodl_cards import MOST_CARDS, card, card_names, unknown_card
+from gpubox.boxfile.autodl_cards import card, mistakes
 from gpubox.errors import Failed, Unreachable, UsageError
 from gpubox.providers.autodl import account, power, rows
 from gpubox.providers.autodl.client import Api, NotSent, unreadable
@@ -123,15 +123,11 @@ def _request(order: Order) -> dict[str, object]:
     """What `create` is asked with."""
     box = order.box
     section = box.autodl or Autodl()
-    named = section.gpu_spec or (box.gpu.name if box.gpu else None)
-    if named is None:
-        raise UsageError("AutoDL has to be told which card to rent", hint=f"set `gpu.name`, to one of: {card_names()}")
-    kind = card(named)
-    if kind is None:
-        raise UsageError(unknown_card(named), hint=f"set `gpu.name` to one of: {card_names()}")
-    count = box.gpu.count if box.gpu else 1
-    if count > MOST_CARDS:
-        raise UsageError(f"AutoDL's API rents at most {MOST_CARDS} cards in one box", hint="lower `gpu.count`")
+    name, count = (box.gpu.name, box.gpu.count) if box.gpu else (None, 1)
+    for path, message in mistakes(name, count, section.gpu_spec):
+        raise UsageError(message, where=".".join(path), hint=f"mend `{'.'.join(path)}` in the box file")
+    kind = card(section.gpu_spec or name or "")
+    assert kind is not None
     asked: dict[str, object] = {
         "req_gpu_amount": count,
         "expand_system_disk_by_gb": section.expand_system_disk_gb,
