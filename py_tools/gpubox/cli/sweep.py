@@ -98,7 +98,8 @@ def _release(seen: Sighting, *, yes: bool) -> Given:
     if not ask(f"power `{seen.ref}` off and release it?", yes=yes):
         raise Refused("nothing was done", where=seen.ref)
     given = release(seen, say=lambda words: click.echo(f"  {words}", err=True))
-    spent = f"; it has cost {given.spent:.2f} {given.currency}" if given.spent is not None else ""
+    # At most: when it was off before it was adopted, nobody here knows.
+    spent = f"; it has cost {given.spent:.2f} {given.currency} at most" if given.spent is not None else ""
     click.echo(f"`{seen.ref}` is gone: its provider no longer lists it{spent}", err=True)
     return given
 
