@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gpubox.boxfile import BoxFile
-from gpubox.errors import AuthFailed, Failed, GpuboxError, NoStock, Unreachable
+from gpubox.errors import AuthFailed, Failed, GpuboxError, NoStock, Unreachable, UsageError
 from gpubox.providers.autodl import AutodlProvider
 from gpubox.providers.autodl.client import Api, NotSent
 from gpubox.providers.autodl.refusals import NoSuchBox, NotOff, NotPermitted, refusal
@@ -127,6 +127,31 @@ def test_a_call_that_was_never_sent_is_known_to_have_done_nothing() -> None:
     with pytest.raises(NotSent, match="cannot connect") as caught:
         provider.create(Order("gpubox-a-1", BOX))
     assert "nobody can tell" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1080"),
+        ("HTTPS_PROXY", "odd://127.0.0.1:1080"),
+        ("SSL_CERT_FILE", "/no/such/file"),
+    ],
+)
+def test_network_settings_that_cannot_be_used_are_said(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(Failed, match="network settings") as caught:
+        Api(url="https://api.example.invalid", token=TOKEN).act("balance")
+    assert variable in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("url", ["api.autodl.com", "ftp://api.autodl.com", "https://"])
+def test_an_address_that_is_none_is_bad_input(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("GPUBOX_AUTODL_URL", url)
+    with pytest.raises(UsageError, match="not the address") as caught:
+        Api(token=TOKEN).act("balance")
+    assert caught.value.where == "GPUBOX_AUTODL_URL"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 
 from gpubox import accounts
-from gpubox.errors import AuthFailed, Failed, Unreachable
+from gpubox.errors import AuthFailed, Failed, Unreachable, UsageError
 from gpubox.providers.autodl.refusals import WHERE, refusal
 from gpubox.providers.clock import WALL
 
@@ -58,7 +59,7 @@ class Api:
         self._url = (url or os.environ.get("GPUBOX_AUTODL_URL") or URL).rstrip("/")
         self._token = token
         self._clock = clock
-        self._http = httpx.Client(timeout=_TIMEOUT)
+        self._http: httpx.Client | None = None
 
     def look(self, operation: str, **parameters: object) -> Any:  # noqa: ANN401  # `data` is whatever JSON can be
         """A call that changes nothing; tried three times when there is no answer."""
@@ -76,6 +77,8 @@ class Api:
     def _answer(self, operation: str, parameters: dict[str, object]) -> httpx.Response:
         if self._token is None:
             self._token = accounts.secret(accounts.AUTODL_TOKEN)
+        if self._http is None:
+            self._http = _client(self._url)
         method, path = _OPERATIONS[operation]
         # The documentation shows JSON bodies for GET; the live API refuses those.
         content: dict[str, Any] = {"params" if method == "GET" else "json": parameters} if parameters else {}
@@ -92,6 +95,23 @@ class Api:
             raise _unclear(operation, "no answer in time") from None
         except httpx.TransportError as error:
             raise _unclear(operation, f"the connection broke: {error}") from None
+
+
+def _client(url: str) -> httpx.Client:
+    host = urlsplit(url).hostname
+    if not url.startswith(("https://", "http://")) or not host:
+        raise UsageError(
+            f"`{url}` is not the address of an API", where="GPUBOX_AUTODL_URL", hint="it begins with https://"
+        )
+    try:
+        return httpx.Client(timeout=_TIMEOUT, trust_env=host not in ("127.0.0.1", "::1", "localhost"))
+    except (ImportError, ValueError, OSError) as error:  # a SOCKS proxy, another odd proxy, a missing $SSL_CERT_FILE
+        raise Failed(
+            f"the network settings in this environment cannot be used: {error}",
+            where=WHERE,
+            hint="look at ALL_PROXY, HTTPS_PROXY and SSL_CERT_FILE: the proxy has to be an http:// one, or none, "
+            "as in `ALL_PROXY= HTTPS_PROXY= gpubox ls`",
+        ) from None
 
 
 def unreadable(operation: str) -> Unreachable:
