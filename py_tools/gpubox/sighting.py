@@ -146,6 +146,9 @@ def changes(record: BoxRecord, box: Alive) -> dict[str, object]:
     learned: dict[str, object] = {}
     if (state := _ledger_state(box)) is not None and state != record.state:
         learned["state"] = state
+        if state == "stopped" and box.stopped_at is not None:
+            # Its guard, or somebody in the console: it has not been billed since then.
+            learned["powered_off_at"] = max(box.stopped_at, record.created_at)
     if box.erase_at is not None and box.erase_at != record.erase_at:
         learned["erase_at"] = box.erase_at
     if record.gpu is None and box.gpu is not None:

@@ -61,8 +61,8 @@ class Rented:
 class Alive:
     """A box that the account has, as the provider's list shows it.
 
-    `name` is the provider's name field. `billing`: it costs money now, running or for its disks. `erase_at`: when the
-    provider deletes it by itself.
+    `name` is the provider's name field. `billing`: it costs money now, running or for its disks. `stopped_at`: since
+    when a stopped one has been off. `erase_at`: when the provider deletes it by itself.
     """
 
     ref: str
@@ -74,6 +74,7 @@ class Alive:
     price: Price | None = None
     region: str | None = None
     created_at: datetime | None = None
+    stopped_at: datetime | None = None
     erase_at: datetime | None = None
 
 

@@ -22,8 +22,9 @@ def box(row: dict[str, Any]) -> Alive:
     fields = {"name": "", "state": "running", "billing": True, **row}
     if said := fields.pop("price", None):
         fields["price"] = Price(Decimal(said.split()[0]), said.split()[1])
-    if at := fields.pop("erase_at", None):
-        fields["erase_at"] = datetime.fromisoformat(at)
+    for moment in ("erase_at", "stopped_at"):
+        if at := fields.pop(moment, None):
+            fields[moment] = datetime.fromisoformat(at)
     return Alive(**fields)
 
 

@@ -382,6 +382,7 @@ def test_a_stopped_box_shows_when_autodl_deletes_it(sim: Running, provider: Auto
     assert shown.state == "stopped"
     assert shown.erase_at is not None
     assert timedelta(days=14, hours=23) < shown.erase_at - sim.clock.now() <= timedelta(days=15)
+    assert shown.stopped_at == shown.erase_at - timedelta(days=15)
     sim.clock.advance(days=15)
     assert provider.state(box) == "gone"
 

@@ -131,14 +131,20 @@ def alive(row: Row, price: Price | None) -> Alive:
         price=price,
         region=row.region_name or row.region_sign or None,
         created_at=row.created_at.astimezone(UTC) if row.created_at else None,
+        stopped_at=stopped_at(row),
         erase_at=erase_at(row),
     )
 
 
 def erase_at(row: Row) -> datetime | None:
     """When AutoDL deletes a powered-off box with its disks; None for one that is on."""
+    since = stopped_at(row)
+    return since + timedelta(days=_KEPT.get(row.charge_type, _KEPT_LEAST)) if since is not None else None
+
+
+def stopped_at(row: Row) -> datetime | None:
+    """Since when a powered-off box has been off; None for one that is on."""
     if state(row.status) != "stopped":
         return None
     since = row.stopped_at.time if row.stopped_at is not None and row.stopped_at.valid else row.status_at
-    days = _KEPT.get(row.charge_type, _KEPT_LEAST)
-    return since.astimezone(UTC) + timedelta(days=days) if since is not None else None
+    return since.astimezone(UTC) if since is not None else None
