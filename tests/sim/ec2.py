@@ -194,6 +194,7 @@ class Ec2App:
         machine.power_on(password(), "", lambda: self._went_off(instance))
         if isinstance(machine, RealMachine):
             home = "/root" if self.user == "root" else f"/home/{self.user}"
+            machine.box.exec(f"id {self.user} || useradd --create-home --password '*' --shell /bin/bash {self.user}")
             machine.box.write(f"{home}/.ssh/authorized_keys", behind.public_key, mode=0o600)
             machine.box.exec(f"chown -R {self.user} {home}/.ssh")
             if behind.user_data:
