@@ -15,19 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gpubox.boxfile import BoxFile, Vllm
+    from gpubox.ledger import BoxRecord
     from gpubox.remote.facts import Facts
 
 # CUDA 13 wheels ask for this driver; CUDA 12 wheels run from 525 on (NVIDIA's compatibility table).
 _CUDA13_DRIVER = 580
 
 
+# Of a box that costs money and whose box file has no `guard`: when the guard of the create call would act, too.
+_TTL = "24h"
+_BILLED = ("autodl", "compshare", "ec2")
+
+
 def role_variables(
-    box: BoxFile, *, root: str, data_dir: str, facts: Facts | None, environ: Mapping[str, str] = os.environ
+    box: BoxFile,
+    *,
+    root: str,
+    data_dir: str,
+    facts: Facts | None,
+    record: BoxRecord | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> dict[str, object]:
     """The variables that a play gets for this box. Fields that the box file leaves open are left out.
 
-    `root` and `data_dir` are paths on the box. `environ` is asked for the secrets that the box file names.
-    Raises `UsageError` when such a variable is not set.
+    `root` and `data_dir` are paths on the box. `record`: what the ledger knows of it, for the guard. `environ` is asked
+    for the secrets that the box file names. Raises `UsageError` when such a variable is not set.
     """
     variables: dict[str, object] = {
         "gpubox_root": root,
@@ -42,6 +54,8 @@ def role_variables(
     if box.provider == "local" and box.model == SMALL_GPT:
         # The box is this machine: a model that is trained once need not be trained again for the next box.
         variables["small_gpt_cache_dir"] = str(paths.cache_dir() / SMALL_GPT)
+    if box.guard is not None or box.provider in _BILLED:
+        variables |= _guard(box, record, root)
     if box.engine == "vllm" and box.vllm is not None:
         variables |= _model(box, root) | _section(box, "vllm") | _vllm(box.vllm, facts, environ)
     return variables
@@ -80,6 +94,39 @@ def _vllm(vllm: Vllm, facts: Facts | None, environ: Mapping[str, str]) -> dict[s
     if vllm.api_key is not None:
         variables["vllm_api_key"] = _secret(vllm.api_key, environ)
     return variables
+
+
+def _guard(box: BoxFile, record: BoxRecord | None, root: str) -> dict[str, object]:
+    """Nothing that changes from one `up` to the next: what was spent is for the guard to count, and `gpubox guard`."""
+    variables = {"gpubox_guard": True, **({"guard_ttl": _TTL} if box.guard is None else _section(box, "guard"))}
+    if record is not None:
+        # Of another rental under the same name nothing counts.
+        variables |= {"guard_box": record.name, "guard_life": record.created_at.isoformat()}
+        if box.provider in _BILLED:
+            variables["guard_since"] = record.created_at.isoformat()
+        if record.price_per_hour and record.currency:
+            price: dict[str, object] = {"guard_price_per_hour": float(record.price_per_hour)}
+            variables = {**price, **variables, "guard_currency": record.currency}
+    if box.provider == "local":
+        # The machine stays on: what ends is the box's programs, its SSH server last.
+        python = f"{root}/controller/bin/python"
+        variables |= {
+            "guard_power_off": [python, "-s", "-P", "-m", "boxguard.local"],
+            "guard_ssh_server": "gpubox.providers.local_box",
+            "guard_marker": "",
+        }
+    if box.notify:
+        variables["guard_push_urls"] = _destinations()
+    return variables
+
+
+def _destinations() -> list[str]:
+    from gpubox import notify
+
+    urls = notify.destinations()
+    if not urls:
+        raise UsageError("the box file has `notify: true`, and there is nowhere to push to", hint=notify.HOW)
+    return urls
 
 
 def _build(wanted: Literal["auto", "cpu", "cuda"], facts: Facts | None) -> Literal["cpu", "cuda"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 
-# roles/guard/files/guard/first.py has the same paths.
+# roles/guard has the same path.
 STATE = "/var/lib/gpubox"
 # Seconds since the epoch; up to then the first guard leaves the box to the full one.
 MARKER = f"{STATE}/guard"

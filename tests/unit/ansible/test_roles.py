@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from gpubox.boxfile import PythonEnv, SmallGpt, Vllm
+from gpubox.boxfile import Guard, PythonEnv, SmallGpt, Vllm
 from unit.ansible.conftest import CHECKOUT
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def test_entry_points_exist(role: Path) -> None:
     assert not [name for name in wanted if not (role / name).exists()]
 
 
-@pytest.mark.parametrize(("section", "model"), [("python_env", PythonEnv), ("small_gpt", SmallGpt), ("vllm", Vllm)])
+@pytest.mark.parametrize(
+    ("section", "model"), [("guard", Guard), ("python_env", PythonEnv), ("small_gpt", SmallGpt), ("vllm", Vllm)]
+)
 def test_box_file_fields_are_role_variables(section: str, model: type[BaseModel]) -> None:
     declared = set(options(CHECKOUT / "roles" / section))
     assert not {f"{section}_{field}" for field in model.model_fields} - declared

@@ -121,7 +121,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible has
             return {}, groups
         data_dir = record.data_dir or (preflight.data_dir(facts, box) if facts else "")
         root = record.root or (preflight.root(facts, box) if facts else "")
-        variables = role_variables(box, root=root, data_dir=data_dir, facts=facts)
+        variables = role_variables(box, root=root, data_dir=data_dir, facts=facts, record=record)
         # The controller's own Python where it is there (it may be all that a box has), else what Ansible finds.
         variables["ansible_interpreter_python_fallback"] = [f"{root}/controller/bin/python", *_PYTHONS]
         # Ansible would expand `~` by the password database, which is wrong where HOME is another.
