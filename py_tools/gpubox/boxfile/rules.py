@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gpubox.boxfile import autodl_cards
 from gpubox.boxfile.models import ENGINES, SMALL_GPT, ModelSource
 from gpubox.words import is_secret_name
 
@@ -102,10 +103,45 @@ def _gpus(box: BoxFile) -> Iterator[Problem]:
         yield Problem(("vllm", name), f"{product}, but `gpu.count` is {box.gpu.count}", reads)
 
 
+def _rented(box: BoxFile) -> Iterator[Problem]:
+    if box.provider in ("attach", "local") and box.max_price is not None:
+        yield Problem(("max_price",), f"`provider: {box.provider}` rents nothing that has a price", ("provider",))
+    if box.provider == "autodl" and box.autodl is not None:
+        gpu, spec = box.gpu, box.autodl.gpu_spec
+        for path, message in autodl_cards.mistakes(gpu.name if gpu else None, gpu.count if gpu else 1, spec):
+            yield Problem(path, message, ("provider", "gpu", "autodl.gpu_spec"))
+    if box.provider == "compshare" and box.gpu is None:
+        message = "`provider: compshare` has to know which card to rent, as in {name: RTX 4090, count: 1}"
+        yield Problem(("provider",), message, ("gpu",))
+
+
 def _count(box: BoxFile) -> Iterator[Problem]:
     if box.provider == "attach" and box.count > 1:
         message = "`provider: attach` is one box that was added by its login; write one box file for each"
         yield Problem(("count",), message, ("provider",))
+
+
+def _provider_sections(box: BoxFile) -> Iterator[Problem]:
+    for name in ("autodl", "compshare", "ec2"):
+        if getattr(box, name) is not None and box.provider != name:
+            message = f"this section is for `provider: {name}`, but the box file has `provider: {box.provider}`"
+            yield Problem((name,), message, ("provider",))
+
+
+def _ec2(box: BoxFile) -> Iterator[Problem]:
+    ec2 = box.ec2
+    if ec2 is None or box.provider != "ec2":
+        return
+    if box.gpu is None and ec2.instance_type is None:
+        message = "`provider: ec2` needs `gpu`, as in `gpu: {name: A10G}`, or `ec2.instance_type`"
+        yield Problem(("provider",), message, ("gpu", "ec2.instance_type"))
+    if ec2.spot and ec2.on_shutdown == "stop":
+        message = "a spot box cannot be stopped, it ends with its disk; remove `on_shutdown` or `spot`"
+        yield Problem(("ec2", "on_shutdown"), message, ("ec2.spot",))
+    if ec2.on_shutdown == "terminate" and not (box.guard and box.guard.before_stop):
+        # Every rented box has a guard that shuts it down, its first one (24 h) without a line in the box file.
+        message = "the guard's power-off would delete the disk: say in `guard.before_stop` what is saved before that"
+        yield Problem(("ec2", "on_shutdown"), message, ("guard.before_stop",))
 
 
 def _box_ports(box: BoxFile) -> Iterator[Problem]:
@@ -200,7 +236,10 @@ _RULES = (
     _engine_sections,
     _model,
     _gpus,
+    _rented,
     _count,
+    _provider_sections,
+    _ec2,
     _box_ports,
     _laptop_ports,
     _python_env,

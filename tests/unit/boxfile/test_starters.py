@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def test_the_starters_there_are() -> None:
-    rented = ["4090-finetune", "4090-ktransformers-r1", "4090-ollama", "4090-vllm"]
-    assert template_names() == [*rented, "attach", "local-demo"]
+    by_login = ["4090-finetune", "4090-ktransformers-r1", "4090-ollama", "4090-vllm", "attach"]
+    rented = ["autodl-4090-vllm", "compshare-4090-vllm", "ec2-g5-vllm"]
+    assert template_names() == sorted([*by_login, *rented, "local-demo"])
 
 
 @pytest.mark.parametrize("template", template_names())
