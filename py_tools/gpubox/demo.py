@@ -12,7 +12,7 @@ from gpubox import paths
 from gpubox.bench import BenchResult, run_bench
 from gpubox.boxfile import starter_text
 from gpubox.chats import Chat
-from gpubox.down import Receipt, down, results_place
+from gpubox.down import down, results_place
 from gpubox.errors import Refused
 from gpubox.ledger import Ledger
 from gpubox.up import up
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gpubox.converge.progress import Board
+    from gpubox.receipt import Receipt
 
 NAME = "demo"
 QUESTION = "你是谁？"
@@ -50,7 +51,8 @@ def demo(*, board: Board, answer: Callable[[str], None], keep: bool = False, res
     bench = run_bench(NAME, board=board, levels=[1, 4, 8], requests=24, input_len=64, output_len=32, results=place)
     if keep:
         return Demo(bench, None)
-    receipt = down(NAME, board=board, confirm=lambda _: True, results=results_place(NAME, place))
+    home = results_place(NAME, place)
+    receipt = down(NAME, board=board, confirm=lambda _: True, results=home, to=home)
     return Demo(bench, receipt)
 
 

@@ -2,96 +2,63 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpubox.errors import GpuboxError, Refused, RemoteCommandFailed
+from gpubox import backup as saving
+from gpubox import backups, orders, prices, receipt
+from gpubox.durations import in_words
+from gpubox.errors import Failed, GpuboxError, Refused, RemoteCommandFailed, Unreachable
 from gpubox.ledger import Ledger
 from gpubox.providers import provider
 from gpubox.providers.attach import how_by_hand
+from gpubox.providers.clock import WALL
+from gpubox.receipt import Receipt
+from gpubox.releasing import bill, give_back
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
-from gpubox.remote.transfer import ManifestFile, pull
 from gpubox.remote.tunnel import stop_tunnels
-from gpubox.renting import power_on
+from gpubox.renting import power_off, power_on
+from gpubox.takedown import Plan
+from gpubox.takedown_look import in_short, look
+from gpubox.words import exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gpubox.converge.progress import Board
-    from gpubox.ledger import BoxRecord
-    from gpubox.providers.base import Provider
+    from gpubox.ledger import BackupRecord, BoxRecord
+    from gpubox.providers import Balance, Provider
+    from gpubox.providers.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What `down` would do: files to bring home (sizes in bytes), programs to stop, and who ends the box itself."""
+class _Saved:
+    """What came home, and how many of the box's processes are left; None: nobody could look."""
 
-    name: str
-    provider: str
-    files: tuple[ManifestFile, ...]
-    running: tuple[str, ...]
-    releases: bool
-    reachable: bool
-    reason: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes to bring home."""
-        return sum(file.size for file in self.files)
+    place: Path | None = None
+    files: int = 0
+    size: int = 0
+    notes: tuple[str, ...] = ()
+    left: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """What `down` did, with what it checked; written beside the results as `receipt.json`."""
+class _Teardown:
+    """One `down`: what it works with, and where things go."""
 
-    name: str
-    provider: str
-    host: str | None
-    port: int | None
-    added_at: str
-    down_at: str
-    results: str | None
-    files: int
-    size: int
-    verified: bool
-    processes_left: int | None
-    released: bool
-    still_to_do: str | None
-
-
-def plan(name: str) -> Plan:
-    """Look at the box and say what `down` would bring home, stop and release; changes nothing."""
-    with Ledger() as ledger:
-        record = ledger.get(name)
-    source = provider(record.provider)
-    if source.releases and source.state(record) == "gone":
-        # An earlier `down` was cut off after the release, or somebody released it at its provider.
-        reason = f"`{record.provider}` no longer has it"
-        return Plan(name, record.provider, (), (), source.releases, reachable=True, reason=reason)
-    if record.root is None:
-        return Plan(name, record.provider, (), (), source.releases, reachable=True, reason="never converged")
-    try:
-        with Host(Login.of(record)) as host:
-            boxctl = Boxctl(host, record.root)
-            if not _has_boxctl(host, record.root):
-                return Plan(name, record.provider, (), (), source.releases, reachable=True, reason="nothing set up")
-            status = boxctl.call("status", retry=True)
-            manifest = boxctl.call("manifest", timeout=1800, retry=True)
-    except GpuboxError as error:
-        return Plan(name, record.provider, (), (), source.releases, reachable=False, reason=error.message)
-    files = tuple(ManifestFile(file["path"], int(file["size"]), file["sha256"]) for file in manifest["files"])
-    running = [item["name"] for item in (*status["services"], *status["jobs"]) if item["state"] in _ALIVE]
-    return Plan(name, record.provider, files, tuple(running), source.releases, reachable=True)
-
-
-_ALIVE = ("running", "starting", "backoff")
-# How `boxctl manifest` names a file outside of the root: this, and its absolute path without the first slash.
-_ELSEWHERE = "elsewhere/"
+    ledger: Ledger
+    source: Provider
+    board: Board
+    results: Path | None
+    to: Path | None
+    discard: bool
+    balance: Balance | None
+    clock: Clock
 
 
 def down(
@@ -100,151 +67,287 @@ def down(
     board: Board,
     confirm: Callable[[Plan], bool],
     results: Path | None = None,
-    abandon_data: bool = False,
+    to: Path | None = None,
+    discard: bool = False,
+    clock: Clock = WALL,
 ) -> Receipt:
-    """Take the box down. `confirm` sees the plan first; `abandon_data` goes on although files cannot come home.
+    """Take the box down. `confirm` sees the plan first; `discard` gives up what exists only on the box.
 
-    Results go to `results`, else `./gpubox-results/<name>-<UTC time>/`. Raises `Refused` when the box cannot be
-    reached (its data would be lost) or `confirm` says no, and `TransferFailed` when a file did not arrive whole:
-    then everything still runs.
+    What comes home goes below `to` as `gpubox backup` puts it (`./gpubox-backups`), the receipt to `results`, else
+    `./gpubox-results/<name>-<UTC time>`. It can be interrupted or fail anywhere: again goes on where it ended. Raises
+    `Refused` when the box cannot be looked at or is not gone in the end, when `confirm` says no, and `Failed` when a
+    file did not arrive whole; each says what still runs and what that costs.
     """
     with Ledger() as ledger, ledger.lock(name):
         record = ledger.get(name)
         source = provider(record.provider)
-        if source.releases and source.state(record) == "stopped":
-            record = power_on(ledger, record, source, board)  # To look at its disk.
-        with board.step("what exists only on the box") as step:
-            intent = plan(name)
-            step.say(_plan_words(intent))
-        if not intent.reachable and not abandon_data:
-            raise _out_of_reach(name, intent)
+        before = _balance(ledger, source)
+        teardown = _Teardown(ledger, source, board, results, to, discard, before, clock)
+        if source.releases and record.provider_ref is None:
+            with board.step("was it ever rented?") as step:
+                found = orders.settle(ledger, record, source, say=step.say, clock=clock)
+                step.say(found.provider_ref or "" if found else "no")
+            if found is None:
+                never = Plan(record, "gone", "nothing", releases=True, reason="it was never rented")
+                return _receipt(teardown, never, _Saved(), still=None)
+            record = found
+        intent, woken = _looked_at(teardown, record)
         with board.aside():
             agreed = confirm(intent)
         if not agreed:
+            if woken:
+                with board.step("power off again"):
+                    power_off(ledger, ledger.get(name), source)
             raise Refused("nothing was done", where=name)
-        ledger.audit(name, "down", "begun", {"files": len(intent.files), "bytes": intent.size})
-        place = (results or results_place(name)) if intent.files else results
-        if intent.files and place is not None:
-            _bring_home(record, intent, place, board, title="bring it home")
-        with board.step("stop everything") as step:
-            stop_tunnels(name)
-            left = _stop(record, intent)
-            step.say("tunnels, services, jobs and supervisord ended")
-        if intent.files and place is not None:
-            # Programs write until they are stopped: their last lines and files are part of what exists only there.
-            intent = plan(name)
-            if not intent.reachable:
-                raise _out_of_reach(name, intent)
-            _bring_home(record, intent, place, board, title="bring home what was written meanwhile")
-        released, still = _release(record, source, board)
-        receipt = _receipt(record, intent, place, left=left, released=released, still=still)
-        ledger.update(name, state="released", digest=None)
-        ledger.audit(name, "down", "done", asdict(receipt))
-    if place is not None:
-        _write_receipt(place, receipt)
-    return receipt
-
-
-def _out_of_reach(name: str, intent: Plan) -> Refused:
-    return Refused(
-        f"the box cannot be reached ({intent.reason}), so what exists only there would be lost",
-        where=name,
-        hint=f"`gpubox start {name}` and try again, or give it up with `gpubox down {name} --abandon-data`",
-    )
+        ledger.audit(name, "down", "begun", {"seen": intent.seen, "bytes": intent.size, "discard": discard})
+        with _saying_what_is_left(teardown, name):
+            saved = _save_and_stop(teardown, intent)
+        return _end(teardown, replace(intent, record=ledger.get(name)), saved)
 
 
 def results_place(name: str, below: Path = Path("gpubox-results")) -> Path:
-    """A new directory for what comes home from the box `name`, named by the time (UTC)."""
+    """A new directory for what is written about the box `name`, named by the time (UTC)."""
     return below.absolute() / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _bring_home(record: BoxRecord, intent: Plan, place: Path, board: Board, *, title: str) -> None:
-    with board.step(title) as step:
-        got = 0
+def _looked_at(teardown: _Teardown, record: BoxRecord) -> tuple[Plan, bool]:
+    """The plan, and whether the box had to be powered on for it. Raises `Refused` when what is there would be lost."""
+    ledger, source, board, name = teardown.ledger, teardown.source, teardown.board, record.name
+    woken = False
+    with board.step("what exists only on the box") as step:
+        intent = look(ledger, record, source, discard=teardown.discard)
+        step.say(in_short(intent))
+    if intent.state == "stopped" and record.state == "running" and intent.seen != "saved":
+        record = ledger.update(name, state="stopped")  # By its guard, or in its provider's console.
+        intent = replace(intent, record=record)
+    off = intent.state in {"stopped", "stopping"} and record.root is not None
+    if intent.seen == "unseen" and off and not teardown.discard:
+        board.note(f"`{name}` is off: it is powered on to look at its disk")
+        woken = True
+        with _refusing_what_cannot_be_seen(intent):
+            record = power_on(ledger, record, source, board, clock=teardown.clock)
+        with board.step("what exists only on the box") as step:
+            intent = look(ledger, record, source, discard=teardown.discard)
+            step.say(in_short(intent))
+    if intent.seen == "unseen" and not teardown.discard:
+        raise _cannot_be_seen(intent, intent.reason or "")
+    return intent, woken
 
-        def on_bytes(count: int) -> None:
-            nonlocal got
-            got += count
-            step.say(f"{got / 2**20:.1f} of {intent.size / 2**20:.1f} MiB")
 
-        login = Login.of(record)
-        outside = [file for file in intent.files if file.path.startswith(_ELSEWHERE)]
-        pull(login, record.root or "", [file for file in intent.files if file not in outside], place, on_bytes)
-        if outside:
-            absolute = [replace(file, path=file.path.removeprefix(_ELSEWHERE)) for file in outside]
-            pull(login, "/", absolute, place / _ELSEWHERE, on_bytes)
-        manifest = [asdict(file) for file in intent.files]
-        (place / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-        step.say(f"{len(intent.files)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 verified, in {place}")
+def _save_and_stop(teardown: _Teardown, intent: Plan) -> _Saved:
+    """Bring everything home and end everything on the box; what is written until the last program ends comes too."""
+    name, ledger = intent.name, teardown.ledger
+    if intent.kept and intent.seen in {"saved", "gone"} and intent.last_backup is not None:
+        return _from_backup(teardown, intent, intent.last_backup)
+    if intent.seen != "listed":
+        stop_tunnels(name)
+        return _Saved(left=None if intent.seen == "unseen" else 0)
+    record = intent.record
+    if intent.running and not teardown.discard:
+        saving.carry_out(ledger, record, board=teardown.board, to=teardown.to)
+    with teardown.board.step("stop everything") as step:
+        stop_tunnels(name)
+        left = _stop(record)
+        step.say("tunnels, services, jobs and supervisord ended")
+    if teardown.discard:
+        return _Saved(left=left)
+    made = saving.carry_out(ledger, record, board=teardown.board, to=teardown.to)
+    _verify(teardown, made.place)
+    ledger.audit(name, "saved", "done", {"place": str(made.place), "sha256": made.sha256})
+    return _Saved(made.place, made.files, made.size, made.notes, left)
 
 
-def _stop(record: BoxRecord, intent: Plan) -> int | None:
-    """End everything on the box; how many of its processes are left, or None when nobody could look."""
-    if not intent.reachable:
-        return None
-    if record.root is None or intent.reason is not None:
-        return 0
+def _from_backup(teardown: _Teardown, intent: Plan, last: BackupRecord) -> _Saved:
+    """A box that is off since an earlier run has saved everything: its backup is looked at again."""
+    stop_tunnels(intent.name)
+    try:
+        if intent.seen == "saved":
+            _verify(teardown, last.place)
+    except GpuboxError as error:
+        raise Refused(
+            f"the backup of `{intent.name}` is not what it was: {error.message}",
+            where=error.where or intent.name,
+            hint=f"power the box on and fetch it again: `gpubox start {intent.name}`",
+        ) from error
+    return _Saved(last.place, last.files, last.size, (), 0)
+
+
+def _verify(teardown: _Teardown, place: Path) -> None:
+    with teardown.board.step("verify what came home") as step:
+        manifest = backups.checked(place)
+        step.say(f"{len(manifest.files)} files, {manifest.size / 2**20:.1f} MiB, every SHA-256 verified")
+
+
+def _stop(record: BoxRecord) -> int:
+    """End everything on the box; how many of its processes are left."""
     try:
         with Host(Login.of(record)) as host:
-            answer: dict[str, Any] = Boxctl(host, record.root).call("shutdown", timeout=180, retry=True)
+            answer: dict[str, Any] = Boxctl(host, record.root or "").call("shutdown", timeout=180, retry=True)
     except RemoteCommandFailed as error:
         raise Refused(
             f"not everything on the box could be stopped: {error.message}",
             where=record.name,
-            hint=f"`gpubox status {record.name}`, then `gpubox down {record.name}` again",
+            hint=f"look at it with `gpubox status {record.name}`",
         ) from error
     return int(answer.get("left", 0))
 
 
-def _release(record: BoxRecord, source: Provider, board: Board) -> tuple[bool, str | None]:
+def _end(teardown: _Teardown, intent: Plan, saved: _Saved) -> Receipt:
+    """Give the box back, where it can be; write the receipt; then close it in the ledger."""
+    ledger, source, record = teardown.ledger, teardown.source, intent.record
+    made: list[Receipt] = []
     if not source.releases:
-        return False, how_by_hand(record, "release")
-    with board.step(f"give the box back to `{record.provider}`") as step:
-        source.release(record)
+        made.append(_receipt(teardown, intent, saved, still=how_by_hand(record, "release")))
+        ledger.update(record.name, state="released", digest=None)
+    else:
+
+        def close(gone: BoxRecord) -> None:
+            _refuse_a_second(teardown, gone)
+            made.append(_receipt(teardown, replace(intent, record=gone), saved, still=None))
+
+        with teardown.board.step(f"give the box back to `{record.provider}`") as step, _ending_in_a_refusal(record):
+            _give_back(teardown, record, step.say, close)
+            step.say("gone")
+    ledger.audit(record.name, "down", "done", asdict(made[-1]))
+    return made[-1]
+
+
+def _give_back(
+    teardown: _Teardown, record: BoxRecord, say: Callable[[str], None], close: Callable[[BoxRecord], None]
+) -> None:
+    ledger, source = teardown.ledger, teardown.source
+    try:
+        give_back(ledger, record, source, say=say, clock=teardown.clock, closing=close)
+    except (Unreachable, Failed):
+        # The call may have been heard although its answer was lost.
         if source.state(record) != "gone":
-            raise Refused(
-                f"`{record.provider}` still has the box although it was released",
-                where=record.name,
-                hint=f"`gpubox down {record.name}` again",
-            )
-        step.say("gone")
-    return True, None
+            raise
+        record = ledger.get(record.name)
+        give_back(ledger, record, source, say=say, clock=teardown.clock, closing=close)
 
 
-def _receipt(
-    record: BoxRecord, intent: Plan, place: Path | None, *, left: int | None, released: bool, still: str | None
-) -> Receipt:
-    return Receipt(
+def _refuse_a_second(teardown: _Teardown, record: BoxRecord) -> None:
+    """One order, one box: should its provider have made two of it, the other one is not forgotten."""
+    if record.order is None or not teardown.source.bills:
+        return
+    other = teardown.source.find(record.order)
+    if other is not None and other != record.provider_ref:
+        teardown.ledger.update(record.name, provider_ref=other, state="running", host_key=None, root=None)
+        raise Refused(
+            f"`{record.provider_ref}` is gone, but `{record.provider}` has another box of the same order: `{other}`",
+            where=record.name,
+        )
+
+
+def _receipt(teardown: _Teardown, intent: Plan, saved: _Saved, *, still: str | None) -> Receipt:
+    ledger, record = teardown.ledger, intent.record
+    now = ledger.now()
+    rates = next((b.rates for b in ledger.bills() if b.record.created_at == record.created_at), ())
+    after = _balance(ledger, teardown.source)
+    notes = [*saved.notes, *([intent.reason] if intent.seen in {"gone", "nothing"} and intent.reason else [])]
+    written = Receipt(
         name=record.name,
         provider=record.provider,
+        ref=record.provider_ref,
         host=record.host,
         port=record.port,
         added_at=record.created_at.isoformat(timespec="seconds"),
-        down_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        results=str(place) if place is not None else None,
-        files=len(intent.files),
-        size=intent.size,
-        verified=bool(intent.files) and intent.reachable,
-        processes_left=left,
-        released=released,
+        down_at=now.isoformat(timespec="seconds"),
+        hours=round((now - record.created_at).total_seconds() / 3600, 4),
+        hours_on=round(receipt.hours_on(rates, now), 4),
+        price_per_hour=exact(record.price_per_hour),
+        stopped_per_hour=exact(record.stopped_per_hour),
+        spent=exact(ledger.spent(record.name)),
+        balance_before=exact(teardown.balance.amount) if teardown.balance else None,
+        balance_after=exact(after.amount) if after else None,
+        currency=record.currency or (after.currency if after else None),
+        backup=str(saved.place) if saved.place else None,
+        files=saved.files,
+        size=saved.size,
+        verified=saved.place is not None,
+        discarded=teardown.discard and intent.seen in {"listed", "unseen"},
+        processes_left=saved.left,
+        released=teardown.source.releases,
         still_to_do=still,
+        notes=tuple(notes),
+        results=str(teardown.results or results_place(record.name)),
+    )
+    try:
+        receipt.write(written, Path(written.results or ""))
+    except OSError as error:
+        # Whatever becomes of the paper, the box is gone; the ledger keeps the same.
+        teardown.board.note(f"the receipt cannot be written to {written.results}: {error.strerror or error}")
+        return replace(written, results=None)
+    return written
+
+
+def _balance(ledger: Ledger, source: Provider) -> Balance | None:
+    """What is left on the account; no reason to stop when it does not say."""
+    try:
+        return prices.note_balance(ledger, source)
+    except GpuboxError:
+        return None
+
+
+def _cannot_be_seen(intent: Plan, reason: str) -> Refused:
+    name, last, heard = intent.name, intent.last_backup, intent.last_heard
+    since = f"it last answered at {heard:%Y-%m-%d %H:%M} UTC" if heard else "it has never answered"
+    kept = f"the last backup is of {last.at:%Y-%m-%d %H:%M} UTC ({last.place})" if last else "nothing was backed up"
+    cost = f"; it is still rented and costs {bill(intent.record)}" if intent.record.price_per_hour is not None else ""
+    mend = f"`gpubox start {name}` and try again" if intent.record.root else f"set it up with `gpubox up {name}`"
+    return Refused(
+        f"what exists only on the box cannot be seen ({reason}), and would be lost: {since}; {kept}{cost}",
+        where=name,
+        hint=f"{mend}, or give it up with `gpubox down {name} --discard`",
     )
 
 
-def _write_receipt(place: Path, receipt: Receipt) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "receipt.json").write_text(json.dumps(asdict(receipt), indent=1, ensure_ascii=False) + "\n")
+@contextmanager
+def _refusing_what_cannot_be_seen(intent: Plan) -> Iterator[None]:
+    """A box that cannot be powered on cannot be looked at."""
+    try:
+        yield
+    except GpuboxError as error:
+        raise _cannot_be_seen(intent, f"it is off, and cannot be powered on: {error.message}") from error
 
 
-def _plan_words(intent: Plan) -> str:
-    if intent.reason is not None:
-        return intent.reason
-    return (
-        f"{len(intent.files)} files, {intent.size / 2**20:.1f} MiB; running: {', '.join(intent.running) or 'nothing'}"
-    )
+@contextmanager
+def _saying_what_is_left(teardown: _Teardown, name: str) -> Iterator[None]:
+    """What goes wrong before the box is given back: it still runs, costs money, and nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        teardown.board.note(f"{_what_is_left(teardown, name)}; `gpubox down {name}` goes on")
+        raise
+    except GpuboxError as error:
+        # What went wrong with files is a failure; whatever else stands in the way keeps money flowing.
+        kind = type(error) if isinstance(error, Failed | Refused) else Refused
+        first = f"{error.hint}; then " if error.hint else ""
+        raise kind(
+            f"{error.message}; {_what_is_left(teardown, name)}",
+            where=error.where or name,
+            hint=f"{first}`gpubox down {name}` goes on where this ended",
+        ) from error
 
 
-def _has_boxctl(host: Host, root: str) -> bool:
-    import shlex
+def _what_is_left(teardown: _Teardown, name: str) -> str:
+    record = teardown.ledger.get(name)
+    if not teardown.source.bills:
+        return f"`{name}` was not given up"
+    rented = in_words(teardown.ledger.now() - record.created_at)
+    return f"`{name}` is still rented (since {rented}), and bills {bill(record)}"
 
-    return host.run(f"test -x {shlex.quote(root)}/bin/boxctl", check=False, retry=True).exit_code == 0
+
+@contextmanager
+def _ending_in_a_refusal(record: BoxRecord) -> Iterator[None]:
+    """What `give_back` raises says already what bills; a script is to see one exit code for it."""
+    try:
+        yield
+    except Failed:
+        raise
+    except GpuboxError as error:
+        raise Refused(
+            error.message,
+            where=error.where or record.name,
+            hint=f"`gpubox down {record.name}` goes on where this ended",
+        ) from error

@@ -20,12 +20,19 @@ UNTIL_GONE = 180.0
 
 
 def give_back(
-    ledger: Ledger, record: BoxRecord, source: Provider, *, say: Callable[[str], None], clock: Clock = WALL
+    ledger: Ledger,
+    record: BoxRecord,
+    source: Provider,
+    *,
+    say: Callable[[str], None],
+    clock: Clock = WALL,
+    closing: Callable[[BoxRecord], None] | None = None,
 ) -> BoxRecord:
     """Power the box off, release it, wait until it is gone, and close it in the ledger; each step is an audit row.
 
-    The caller holds its lock, and has saved what is on it. Nothing to do for what is off or gone. Raises `Refused` when
-    the provider says yes and the box stays, and what the provider raises; both with what still bills. Again is safe.
+    The caller holds its lock, and has saved what is on it. Nothing to do for what is off or gone. `closing` is called
+    when it is gone and the ledger still has it: whoever is killed there is called again. Raises `Refused` when the
+    provider says yes and the box stays, and what the provider raises; both with what still bills. Again is safe.
     """
     state = source.state(record)
     if state != "gone":
@@ -38,6 +45,8 @@ def give_back(
         with _step(ledger, record, "release"):
             _release(record, source, clock, say)
     ledger.audit(record.name, "gone", "done", {"ref": record.provider_ref})
+    if closing is not None:
+        closing(record)
     return ledger.update(record.name, state="released")
 
 

@@ -20,7 +20,7 @@ def main() -> None:
     listed = subprocess.run([*GPUBOX, "ls", "--json"], check=False, capture_output=True, text=True, timeout=PATIENCE)
     for box in json.loads(listed.stdout or "[]"):
         if box["provider"] == "local":
-            argv = [*GPUBOX, "down", box["name"], "--yes", "--abandon-data", "--results", "abandoned"]
+            argv = [*GPUBOX, "down", box["name"], "--yes", "--discard", "--results", "abandoned"]
             subprocess.run(argv, check=False, capture_output=True, timeout=PATIENCE)
 
 

@@ -154,7 +154,7 @@ class TestInterruptions:
         assert len(added.exec(f"ls -1 {ROOT}/converge").stdout.split()) == 1
 
         down = gpubox.start("down", "mybox", "--yes")
-        gpubox.until(down, "… bring it home", "down", "mybox", "--yes")
+        gpubox.until(down, "… back up", "down", "mybox", "--yes")
         os.killpg(down.pid, signal.SIGSTOP)
         said(gpubox("up", "mybox", code=3), f"process {down.pid} is working on the box")
         os.killpg(down.pid, signal.SIGCONT)
@@ -164,14 +164,14 @@ class TestInterruptions:
     def test_a_local_box_is_powered_on_again_and_down_survives_interruptions(self, gpubox: Gpubox) -> None:
         gpubox.box_file("mine", "provider: local\n")
         gpubox("up", "mine")
-        place = gpubox.home / ".local/share/gpubox/local-boxes/mine"
+        (place,) = _local_boxes(gpubox)
         # As a reboot of this machine does: the ledger knows nothing of it.
         os.kill(json.loads((place / "server.json").read_text())["pid"], signal.SIGKILL)
         assert gpubox.json("up", "mine")["changed"] is False
 
         results = "cd ~/gpubox-data/gpubox/results && seq 1 2000000 | tee big.csv | sha256sum"
         made = gpubox("ssh", "mine", results).stdout
-        steps = ("what exists only on the box", "bring it home", "stop everything", "bring home what was written")
+        steps = ("what exists only on the box", "stop everything", "back up", "verify what came home")
         for step in (*steps, "give the box back"):
             for sign in (signal.SIGINT, signal.SIGKILL):
                 hit(gpubox, sign, step, "down", "mine", "--yes")
@@ -180,7 +180,7 @@ class TestInterruptions:
         assert (receipt["released"], receipt["processes_left"]) == (True, 0)
         assert gpubox.json("ls") == []
         assert not place.exists()
-        homes = list(gpubox.directory.glob("gpubox-results/mine-*/results/big.csv"))
+        homes = list(gpubox.directory.glob("gpubox-backups/mine/*/files/results/big.csv"))
         assert homes
         assert {_sha256(path) for path in homes} == {made.split()[0]}
 
@@ -188,7 +188,8 @@ class TestInterruptions:
         gpubox.box_file("mine", "provider: local\n")
         hit(gpubox, signal.SIGINT, "facts and preflight", "up", "mine")
         gpubox("stop", "mine", "--yes")
-        shutil.rmtree(gpubox.home / ".local/share/gpubox/local-boxes/mine")
+        (place,) = _local_boxes(gpubox)
+        shutil.rmtree(place)
         said(gpubox("up", "mine", code=1), "`local` no longer has the box `mine`", "gpubox down mine")
         assert json.loads(gpubox("down", "mine", "--yes", "--json").stdout)["released"] is True
         assert gpubox.json("ls") == []
@@ -314,7 +315,7 @@ def test_a_registry_out_of_reach_names_what_to_set(gpubox: Gpubox, box: TestBox,
 def test_down_refuses_a_box_that_is_cut_off(gpubox: Gpubox, added: TestBox) -> None:
     gpubox("up", "mybox")
     added.power_off()
-    said(gpubox("down", "mybox", "--yes", code=3), "lost", "--abandon-data")
+    said(gpubox("down", "mybox", "--yes", code=3), "lost", "--discard")
     assert [item["name"] for item in gpubox.json("ls")] == ["mybox"]
     added.start()
     gpubox("start", "mybox")
@@ -343,6 +344,10 @@ def test_an_engine_that_crashes_is_failed_with_its_words(gpubox: Gpubox, rented:
 def _service(gpubox: Gpubox, name: str) -> dict[str, object]:
     services: list[dict[str, object]] = gpubox.json("status", "mybox")["services"]
     return next(item for item in services if item["name"] == name)
+
+
+def _local_boxes(gpubox: Gpubox) -> list[Path]:
+    return list((gpubox.home / ".local/share/gpubox/local-boxes").glob("gpubox-mine-*"))
 
 
 def _sha256(path: Path) -> str:

@@ -46,7 +46,7 @@ def test_one_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         monkeypatch.setenv("GPUBOX_HOME", str(tmp_path / "gpubox-home"))
         monkeypatch.setenv("GPUBOX_CACHE", str(tmp_path / "gpubox-cache"))
-        down("loc", board=board, confirm=lambda _: True, results=tmp_path / "results")
+        down("loc", board=board, confirm=lambda _: True, results=tmp_path / "results", to=tmp_path / "backups")
 
 
 def _unexpected(*_: object, **__: object) -> None:

@@ -71,7 +71,7 @@ def test_a_rented_box_from_login_line_to_receipt(gpubox: Gpubox, rented: TestBox
     assert receipt["processes_left"] == 0
     assert receipt["released"] is False
     assert "still_to_do" in receipt
-    home = Path(receipt["results"])
+    home = Path(receipt["backup"])
     (model,) = home.rglob("model.safetensors")
     assert subprocess.run(["sha256sum", str(model)], capture_output=True, text=True, check=True).stdout[:64] == trained
     assert list(home.rglob("vllm.log"))

@@ -1,8 +1,7 @@
-"""Commands that change a box: init, add, up, watch, stop, start, down."""
+"""Commands that change a box: init, add, up, watch, stop, start."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from gpubox.converge.progress import Board
-    from gpubox.down import Plan, Receipt
     from gpubox.up import Up
 
 
@@ -107,9 +105,10 @@ def up_command(
 ) -> None:
     """Make a box what its box file says, and follow that to the end.
 
-    It is rented first where the box file says from whom. It can be interrupted at any time: before a box is rented, nothing stays rented; after that, the work goes on on the
-    box, and `gpubox up` or `gpubox watch` picks it up. However often it is run, there is one box of that name. When
-    nothing has changed, that is found out in one round trip.
+    It is rented first where the box file says from whom. It can be interrupted at any time: before a box is rented,
+    nothing stays rented; after that, the work goes on on the box, and `gpubox up` or `gpubox watch` picks it up.
+    However often it is run, there is one box of that name. When nothing has changed, that is found out in one round
+    trip.
     """
     import time
 
@@ -199,77 +198,3 @@ def start_command(name: str, wait: timedelta | None) -> None:
     with board() as shown:
         start(name, board=shown, wait=wait)
     click.echo(f"next: gpubox tunnel {name} --detach, or gpubox chat {name}", err=True)
-
-
-@click.command(name="down")
-@click.argument("name")
-@click.option("--dry-run", is_flag=True, help="Show what it would bring home, stop and release; change nothing.")
-@click.option(
-    "--results", type=click.Path(path_type=Path), help="Where files go; ./gpubox-results/NAME-TIME by default."
-)
-@click.option("--abandon-data", is_flag=True, help="Give the box up although its files cannot be brought home.")
-@yes_option
-@json_option('{"name","provider","results","files","size","verified","processes_left","released","still_to_do",...}')
-def down_command(name: str, dry_run: bool, results: Path | None, abandon_data: bool, yes: bool, as_json: bool) -> None:
-    """Bring home what exists only on a box, verify it, stop everything, give the box back.
-
-    Ends with a receipt. When a file cannot be brought home nothing is stopped and nothing is released (exit code 3).
-    """
-    from gpubox.down import down, plan
-
-    if dry_run:
-        intent = plan(name)
-        if as_json:
-            emit_json({**asdict(intent), "size": intent.size})
-        else:
-            _show_plan(intent)
-        return
-
-    def confirm(intent: Plan) -> bool:
-        if not yes:
-            _show_plan(intent, err=True)
-        return ask("go on?", yes=yes)
-
-    with board() as shown:
-        receipt = down(name, board=shown, confirm=confirm, results=results, abandon_data=abandon_data)
-    if as_json:
-        emit_json(asdict(receipt))
-    else:
-        show_receipt(receipt)
-
-
-def show_receipt(receipt: Receipt) -> None:
-    """Print a receipt as a person reads it."""
-    click.echo(f"receipt: {receipt.name} ({receipt.provider}, {receipt.host}:{receipt.port})")
-    click.echo(f"  added         {receipt.added_at}")
-    click.echo(f"  taken down    {receipt.down_at}")
-    if receipt.results:
-        verified = "every SHA-256 verified" if receipt.verified else "not verified"
-        click.echo(f"  brought home  {receipt.files} files, {receipt.size / 2**20:.1f} MiB, {verified}")
-        click.echo(f"                {receipt.results}")
-    left = "unknown: the box was out of reach" if receipt.processes_left is None else str(receipt.processes_left)
-    click.echo(f"  left running  {left}")
-    click.echo(f"  released      {'yes, the provider no longer has it' if receipt.released else 'no'}")
-    if receipt.still_to_do:
-        click.echo(f"  still to do   {receipt.still_to_do}")
-
-
-def _show_plan(intent: Plan, *, err: bool = False) -> None:
-    click.echo(f"`{intent.name}` ({intent.provider})", err=err)
-    if not intent.reachable:
-        click.echo(f"  out of reach: {intent.reason}", err=err)
-    click.echo(f"  stops: {', '.join(intent.running) or 'nothing runs'}", err=err)
-    click.echo(f"  brings home {len(intent.files)} files, {intent.size / 2**20:.1f} MiB:", err=err)
-    for directory, (count, size) in _by_directory(intent).items():
-        click.echo(f"    {directory}  {count} files, {size / 2**20:.1f} MiB", err=err)
-    end = "released at its provider" if intent.releases else "left to you: this provider has no way to release it"
-    click.echo(f"  the box is {end}", err=err)
-
-
-def _by_directory(intent: Plan) -> dict[str, tuple[int, int]]:
-    groups: dict[str, tuple[int, int]] = {}
-    for file in intent.files:
-        top = "/".join(Path(file.path).parts[:2]) if "/" in file.path else file.path
-        count, size = groups.get(top, (0, 0))
-        groups[top] = (count + 1, size + file.size)
-    return groups

@@ -20,7 +20,7 @@ def demo_command(keep: bool, results: Path | None) -> None:
     measures it, brings the results home and takes the box down.
     """
     from gpubox.bench.table import level_rows
-    from gpubox.cli.boxes import show_receipt
+    from gpubox.cli.taking import show_receipt
     from gpubox.demo import demo
 
     def answer(text: str) -> None:

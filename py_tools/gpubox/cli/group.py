@@ -22,10 +22,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("look", "What runs on a box: services, jobs, tunnels."),
         "logs": ("look", "The log of a service, a job or the last converge."),
         "ssh": ("look", "A shell, or one command, on a box."),
+        "guard": ("guard", "When a box powers itself off, what its guard sees, and how to let the box live longer."),
         "stop": ("boxes", "Stop what runs on a box and power it off; its disk stays."),
         "start": ("boxes", "Power a box on and bring its services back."),
         "ls": ("look", "Every box that the ledger knows."),
-        "down": ("boxes", "Bring home what exists only on a box, verify it, stop everything, give the box back."),
+        "backup": ("backup", "Bring home what exists only on a box, and verify it."),
+        "restore": ("backup", "Put a backup onto a box, the same or another one."),
+        "down": ("taking", "Bring home what exists only on a box, verify it, stop everything, give the box back."),
     },
     "Use it": {
         "tunnel": ("use", "The ports of a box's services on this machine."),
@@ -38,6 +41,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "sweep": ("sweep", "Every box on every account, and which of them the ledger does not know."),
     },
     "More": {
+        "notify": ("guard", "Where messages go: got a box, job ended, guard about to fire, money low."),
         "help": ("helps", "Exit codes, and help on a command."),
     },
 }

@@ -1,0 +1,99 @@
+"""Looking at a box before it is taken down: what it would take along."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gpubox import backup as saving
+from gpubox import takedown
+from gpubox.errors import GpuboxError
+from gpubox.ledger import Ledger
+from gpubox.providers import provider
+from gpubox.remote.boxctl import Boxctl
+from gpubox.remote.host import Host
+from gpubox.remote.login import Login
+from gpubox.takedown import Plan
+
+if TYPE_CHECKING:
+    from gpubox.ledger import BoxRecord
+    from gpubox.providers import Provider
+
+_ALIVE = ("running", "starting", "backoff")
+
+
+def plan(name: str, *, discard: bool = False) -> Plan:
+    """Look at the box and say what `down` would bring home, stop and release; changes nothing.
+
+    A box that is off is not powered on for that. Raises what its provider raises.
+    """
+    with Ledger() as ledger:
+        record = ledger.get(name)
+        return look(ledger, record, provider(record.provider), discard=discard)
+
+
+def look(ledger: Ledger, record: BoxRecord, source: Provider, *, discard: bool) -> Plan:
+    """The same for a caller that has the ledger open."""
+    name, audits, last = record.name, ledger.audits(record.name), ledger.last_backup(record.name)
+    state = source.state(record) if source.releases and record.provider_ref else "unknown"
+    kept = takedown.still_saved(record, audits, last)
+    first = takedown.first_look(
+        state=state,
+        own=not source.releases or not source.bills or any(audit.action == "create" for audit in audits),
+        set_up=record.root is not None,
+        saved=kept,
+        discard=discard,
+    )
+    blank = Plan(
+        record=record,
+        state=state,
+        seen="unseen",
+        releases=source.releases,
+        last_backup=last,
+        kept=kept,
+        last_heard=takedown.last_heard(audits, last),
+        spent=ledger.spent(name),
+        discard=discard,
+    )
+    if first == "ask":
+        return _asked(blank)
+    if first == "power_on" or (first == "unseen" and record.root is not None):
+        return replace(blank, reason="it is off")
+    if first == "unseen":
+        return replace(blank, reason="it was not rented by gpubox, which has never been on it")
+    reasons = {
+        "gone": f"`{record.provider}` no longer has it",
+        "nothing": "gpubox has never set anything up on it",
+        "saved": f"it is off since everything came home: {last.place if last else ''}",
+    }
+    return replace(blank, seen=first, reason=reasons[first])
+
+
+def in_short(intent: Plan) -> str:
+    """What a look came to, in one line."""
+    if intent.data is None:
+        return intent.reason or ""
+    running = ", ".join(intent.running) or "nothing"
+    return f"{len(intent.data.files)} files, {intent.size / 2**20:.1f} MiB; running: {running}"
+
+
+def _asked(blank: Plan) -> Plan:
+    """What the box itself says."""
+    record = blank.record
+    try:
+        with Host(Login.of(record)) as host:
+            if not _has_boxctl(host, record.root or ""):
+                if record.digest is not None:
+                    return replace(blank, reason=f"what gpubox had set up in `{record.root}` is not there any more")
+                return replace(blank, seen="nothing", reason="gpubox has set nothing up on it")
+            status = Boxctl(host, record.root or "").call("status", retry=True)
+        data = saving.plan(record.name)
+    except GpuboxError as error:
+        return replace(blank, reason=error.message)
+    running = [item["name"] for item in (*status["services"], *status["jobs"]) if item["state"] in _ALIVE]
+    return replace(blank, seen="listed", data=data, running=tuple(running))
+
+
+def _has_boxctl(host: Host, root: str) -> bool:
+    return host.run(f"test -x {shlex.quote(root)}/bin/boxctl", check=False, retry=True).exit_code == 0
