@@ -45,7 +45,9 @@ def doctor_command(ctx: click.Context, name: str | None, box_file: Path | None, 
 
 @click.command(name="status")
 @click.argument("name")
-@json_option('{"name","provider","endpoint","services":[...],"jobs":[...],"converge","digest","tunnels":[...]}')
+@json_option(
+    '{"name","provider","endpoint","services":[...],"jobs":[...],"converge","digest","guard":{...},"tunnels":[...]}'
+)
 def status_command(name: str, as_json: bool) -> None:
     """What runs on a box: services, jobs, tunnels."""
     from gpubox.status import status
@@ -64,6 +66,12 @@ def status_command(name: str, as_json: bool) -> None:
         emit_table(
             ("JOB", "STATE", "TIME", "EXIT", "PROGRESS OR LAST ERROR"), [_job_row(item) for item in answer["jobs"]]
         )
+    if answer.get("guard"):
+        from datetime import UTC, datetime
+
+        from gpubox.guard import line
+
+        click.echo(f"\n{line(answer['guard'], datetime.now(UTC))}")
     for tunnel in answer["tunnels"]:
         ports = ", ".join(f"{item['label']} 127.0.0.1:{item['local_port']}" for item in tunnel["forwards"])
         click.echo(f"\ntunnel {tunnel['state']}: {ports}")

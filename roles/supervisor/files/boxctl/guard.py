@@ -19,7 +19,7 @@ _STEP = 0.1
 def view(layout: Layout) -> dict[str, Any] | None:
     """The guard's last look at the box, and whether it runs; None when the box has none."""
     place = layout.root / "guard"
-    if not (place / "settings.json").exists():
+    if not (layout.service("guard") / "service.json").exists():
         return None
     state = files.read_json(place / "state.json") or {}
     running = processes.alive(state.get("pid"), state.get("ticks"))

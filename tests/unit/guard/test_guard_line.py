@@ -1,0 +1,74 @@
+"""What the guard says, in one line and in the ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gpubox import guard
+from gpubox.ledger import Ledger
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+VIEW: dict[str, Any] = {
+    "stage": "watching", "why": None, "fires_at": None, "guard_at": None, "idle_s": None, "busy": [], "unknown": [],
+    "limits": {"ttl": None, "idle": None, "budget": None, "warn": 600.0}, "looked_at": NOW.timestamp(), "running": True,
+}  # fmt: skip
+
+
+def _in(**span: float) -> float:
+    return (NOW + timedelta(**span)).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"guard_at": _in(hours=8)}, "guard: powers off in 8 h at the latest"),
+        ({"limits": {"idle": 1800.0}, "idle_s": 1500.0}, "guard: idle for 25 min of 30 min"),
+        ({"limits": {"idle": 1800.0}, "busy": ["job train"]}, "guard: in use (job train)"),
+        ({"limits": {"idle": 1800.0}}, "guard: off when idle for 30 min"),
+        (
+            {"limits": {"idle": 1800.0}, "unknown": ["nvidia-smi ended with 9"]},
+            "guard: in use (nvidia-smi ended with 9)",
+        ),
+        (
+            {"stage": "warned", "why": "nothing has used it for 30 min", "fires_at": _in(minutes=4)},
+            "guard: powers off in 4 min: nothing has used it for 30 min",
+        ),
+        ({"stage": "stopping", "doing": "power off"}, "guard: powering off (power off)"),
+        ({"stage": "off"}, "guard: switched off, so nothing powers this box off"),
+        ({"stage": "dead", "running": False}, "guard: does not run, so nothing powers this box off"),
+    ],
+)
+def test_line(changes: dict[str, Any], words: str) -> None:
+    assert guard.line({**VIEW, **changes}, NOW) == words
+
+
+def test_a_guard_that_has_never_looked() -> None:
+    assert guard.line({"stage": "starting", "running": True}, NOW) == "guard: has not looked at the box yet"
+
+
+def test_the_ledger_keeps_when_it_powers_off() -> None:
+    at = datetime(2026, 3, 4, 13, 6, 8, tzinfo=UTC)
+    with Ledger() as ledger:
+        ledger.add("a", "attach")
+        assert guard.note(ledger, "a", {**VIEW, "guard_at": at.timestamp() - 0.4}).guard_at == at
+        updated = ledger.get("a").updated_at
+        # Every look at the box is no write.
+        assert guard.note(ledger, "a", {**VIEW, "guard_at": at.timestamp() + 0.3}).updated_at == updated
+        for view in (None, {**VIEW, "stage": "off", "guard_at": at.timestamp()}):
+            assert guard.note(ledger, "a", view).guard_at is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "spent", "told"),
+    [
+        ({"limits": {"budget": 20.0}, "spent": 4.0}, "5", True),
+        ({"limits": {"budget": 20.0}, "spent": 4.99}, "5", False),
+        ({"limits": {"budget": None}, "spent": 0.0}, "5", False),
+    ],
+)
+def test_the_guard_is_told_the_cost_where_that_matters(changes: dict[str, Any], spent: str, *, told: bool) -> None:
+    assert guard._disagree({**VIEW, **changes}, Decimal(spent)) is told
