@@ -69,10 +69,16 @@ def up(
         try:
             return _bring(ledger, record, box, bundle, board, full=full, early=early)
         except Unreachable:
-            if state_of(record, provider(record.provider)) != "stopped":
-                raise
-            # It was powered off behind the ledger's back: by its guard, in a console, or this machine was started anew.
-            ledger.update(name, state="stopped")
+            source = provider(record.provider)
+            match state_of(record, source):
+                case "stopped":
+                    # Behind the ledger's back: by its guard, in a console, or this machine was started anew.
+                    ledger.update(name, state="stopped")
+                case "running" if source.bills:
+                    # It answers elsewhere since somebody restarted it, or it lets in the address that we had before.
+                    ledger.update(name, host=None, port=None)
+                case _:
+                    raise
             again = rent(ledger, name, box, path, board, wait=wait)
             return _bring(ledger, again, box, bundle, board, full=full)
 

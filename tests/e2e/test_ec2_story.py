@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from gpubox.boxfile.models import BoxFile
 from gpubox.ledger import BoxRecord
 from gpubox.providers import Order
 from gpubox.providers.ec2 import Ec2Provider
-from sim.ec2 import REGION, Aws, aws, moto_server
+from sim.ec2 import REGION, Aws, aws, moto_server, raw
 from sim.machines import RealMachine, RealMachines
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def machine(cloud: Aws) -> RealMachine:
     return behind.machine
 
 
+def owner_of_the_keeper(cloud: Aws) -> str:
+    command = "ps -o user= -p $(cat /home/ubuntu/gpubox-data/gpubox/supervisor/keeper.pid)"
+    return machine(cloud).box.exec(command).stdout.strip()
+
+
 @pytest.mark.timeout(1500)
 def test_a_box_of_ec2_from_order_to_release(gpubox: Gpubox, cloud: Aws) -> None:
     gpubox.env.update(cloud.environment)
@@ -58,9 +64,9 @@ def test_a_box_of_ec2_from_order_to_release(gpubox: Gpubox, cloud: Aws) -> None:
     assert "host key pinned" in up.stderr
     (seen,) = gpubox.json("ls")
     assert (seen["name"], seen["provider"], seen["state"]) == ("cloudy", "ec2", "running")
-    # It was converged by the user of the image, who is not root.
-    whoami = "ps -o user= -p $(cat /home/ubuntu/gpubox-data/gpubox/supervisor/keeper.pid)"
-    assert machine(cloud).box.exec(whoami).stdout.strip() == "ubuntu"
+    # It was converged by the user of the image, who is not root; the guard that came with it tells that of the order.
+    assert owner_of_the_keeper(cloud) == "ubuntu"
+    assert int(machine(cloud).box.read("/var/lib/gpubox/guard")) > time.time()
     assert gpubox.json("up", "cloudy")["changed"] is False
 
     # Off and on again: another address, the same disk and host key.
@@ -69,6 +75,14 @@ def test_a_box_of_ec2_from_order_to_release(gpubox: Gpubox, cloud: Aws) -> None:
     before = machine(cloud).port
     gpubox("start", "cloudy")
     assert machine(cloud).port != before
+    assert gpubox.json("up", "cloudy")["changed"] is False
+
+    # Somebody restarts it in AWS's console, so that it answers elsewhere.
+    console = raw(cloud.server.url)
+    console.stop_instances(InstanceIds=[instance["InstanceId"]])
+    console.start_instances(InstanceIds=[instance["InstanceId"]])
+    wait_for("what runs on it to come back by itself", lambda: owner_of_the_keeper(cloud) == "ubuntu", timeout=120)
+    gpubox("up", "cloudy")
     assert gpubox.json("up", "cloudy")["changed"] is False
 
     secret = cloud.environment["AWS_SECRET_ACCESS_KEY"]

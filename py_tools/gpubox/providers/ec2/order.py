@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import NoStock, Refused
 from gpubox.providers.ec2 import tags
-from gpubox.providers.first_guard import cloud_init
+from gpubox.providers.first_guard import STATE, shell_guard
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
     from gpubox.boxfile import BoxFile
     from gpubox.providers.base import Order, Price
     from gpubox.providers.ec2.image import Image
+
+# Run by cloud-init as root, early in every boot; the user is made only later in the first one. Who logs in is not root,
+# but its guard has to leave word where the first one looks for it, and systemd does not read what AutoDL's boot reads.
+_AT_BOOT = """\
+#cloud-boothook
+#!/bin/sh
+{guard}
+(
+until id {user}; do sleep 2; done
+mkdir -p {state} && chown {user} {state}
+runuser -l {user} -c {autostart}
+) </dev/null >/dev/null 2>&1 &
+"""
+_AUTOSTART = (
+    'root={data_dir}/gpubox; [ ! -r "$root/supervisor/autostart.sh" ] || sh "$root/supervisor/autostart.sh" "$root"'
+)
 
 
 def request(
@@ -44,16 +61,27 @@ def request(
             tags.specification("instance", {**own, **login}),
             *(tags.specification(kind, own) for kind in kinds),
         ],
+        "UserData": user_data(order, image.user),
         **_network(wanted.subnet, group),
     }
-    if order.power_off_after is not None:
-        parameters["UserData"] = cloud_init(int(order.power_off_after.total_seconds()))
     if wanted.spot:
         limit = {"MaxPrice": str(spot_limit)} if spot_limit is not None else {}
         # One-time: a persistent request would start the box again by itself, and bill.
         options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate", **limit}
         parameters["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
     return parameters
+
+
+def user_data(order: Order, user: str) -> str:
+    """What the box does at every boot: the guard of the order begins to count, and what gpubox keeps running starts."""
+    data_dir = shlex.quote(order.box.data_dir.rstrip("/")) if order.box.data_dir else '"$HOME/gpubox-data"'
+    after = order.power_off_after
+    return _AT_BOOT.format(
+        guard=shell_guard(int(after.total_seconds())) if after is not None else "",
+        user=shlex.quote(user),
+        state=STATE,
+        autostart=shlex.quote(_AUTOSTART.format(data_dir=data_dir)),
+    )
 
 
 def spot_limit(box: BoxFile, beside: Decimal) -> Decimal | None:
