@@ -56,7 +56,7 @@ Network = Annotated[
     Field(
         pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$",
         json_schema_extra={
-            "patternErrorMessage": "a network, as in 203.0.113.7/32 (one address) or 203.0.113.0/24",
+            "patternErrorMessage": "a network, as in 203.0.113.7/32 or 203.0.113.0/24",
             "examples": ["203.0.113.7/32", "198.51.100.0/24"],
         },
     ),

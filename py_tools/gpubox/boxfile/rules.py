@@ -140,7 +140,7 @@ def _ec2(box: BoxFile) -> Iterator[Problem]:
         yield Problem(("ec2", "on_shutdown"), message, ("ec2.spot",))
     if ec2.on_shutdown == "terminate" and not (box.guard and box.guard.before_stop):
         # Every rented box has a guard that shuts it down, its first one (24 h) without a line in the box file.
-        message = "the guard's power-off would delete the disk: say in `guard.before_stop` what is saved before that"
+        message = "the guard would delete the disk: say in `guard.before_stop` what is saved before"
         yield Problem(("ec2", "on_shutdown"), message, ("guard.before_stop",))
 
 
