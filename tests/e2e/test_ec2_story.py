@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from e2e.cli import wait_for
 from gpubox.boxfile.models import BoxFile
 from gpubox.ledger import BoxRecord
+from gpubox.paths import content
 from gpubox.providers import Order
 from gpubox.providers.ec2 import Ec2Provider
 from sim.ec2 import REGION, Aws, aws, moto_server, raw
@@ -19,7 +22,7 @@ from sim.machines import RealMachine, RealMachines
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from box.testbox import BoxFactory
+    from box.testbox import BoxFactory, TestBox
     from box.testbox.options import Wishes
     from e2e.cli import Gpubox
 
@@ -111,3 +114,14 @@ def test_the_guard_that_goes_in_with_the_order(
     wait_for("the box to go off", lambda: ec2.state(record) == state, timeout=120)
     ec2.release(record)
     assert (cloud.instances(), cloud.groups(), cloud.key_pairs()) == ([], [], [])
+
+
+def test_the_full_guard_of_a_user_who_is_not_root_asks_sudo(box: TestBox) -> None:
+    """Images of EC2 let their user become root without a password; the user itself may not power the box off."""
+    command = yaml.safe_load((content() / "roles/guard/defaults/main.yml").read_text())["guard_power_off"][-1]
+    box.exec("useradd --create-home ubuntu")
+    box.write("/usr/local/bin/sudo", '#!/bin/sh\nprintf %s "$*" >/tmp/asked\n', mode=0o755)
+    done = box.exec(f"runuser -l ubuntu -c {shlex.quote(command)}")
+    assert done.exit_code == 0, done.stderr
+    assert box.read("/tmp/asked").strip() == "-n shutdown -h now"
+    assert box.is_on()
