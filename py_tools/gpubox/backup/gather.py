@@ -131,11 +131,14 @@ class Gather:
     def _item(self, file: Listed, **more: Any) -> Item:  # noqa: ANN401 - fields of Item
         # A copy is another one when its bytes are, a file when its size or time is.
         stamp = str(more.get("sha256")) if file.copy else f"{file.size} {file.mtime_ns}"
+        size = more.get("size", file.size)
+        # Small files come whole.
+        part = self._parts / f"{_short(file.path)}-{_short(stamp)}" if size > SMALL else self._parts
         values = {
+            "part": part,
             "source": file.absolute,
             "target": self._files / file.path,
-            "part": self._parts / f"{_short(file.path)}-{_short(stamp)}",
-            "size": file.size,
+            "size": size,
             "mtime_ns": file.mtime_ns,
             "sha256": file.sha256,
             "version": file.version,
@@ -250,9 +253,12 @@ class Gather:
 
     def _remove_stale_parts(self) -> None:
         """Parts of files that have changed since; what is under way is named by size and time."""
+        parts = list(self._parts.iterdir())
+        if not parts:
+            return
         wanted = {_short(file.path): f"{file.size} {file.mtime_ns}" for file in self.plan.files if not file.copy}
         copies = {_short(file.path) for file in self.plan.files if file.copy}
-        for part in self._parts.iterdir():
+        for part in parts:
             path, _, stamp = part.name.partition(".")[0].partition("-")
             if path not in copies and (path not in wanted or _short(wanted[path]) != stamp):
                 part.unlink()

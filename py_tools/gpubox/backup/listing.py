@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpubox.backup.control import Control
 from gpubox.backups import refuse_escape
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 SEARCH_SECONDS = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """A file that exists only on the box. `path` is where it goes, relative; `absolute` where it is there.
 
     `kind` is "declared" or "found", `reason` says by whom or why. `copy`: "sqlite" for a database, of which SQLite

@@ -27,6 +27,8 @@ class Reuse:
     def __init__(self, partial: Path, old: Path | None, manifest: Manifest | None) -> None:
         self.rotten: list[Path] = []
         self._partial = partial
+        with os.scandir(partial) as entries:
+            self._begun = any(entries)
         self._by_hash: dict[str, list[Path]] = defaultdict(list)
         self._size_of: dict[str, int] = {}
         if old is not None and manifest is not None:
@@ -39,6 +41,8 @@ class Reuse:
         """Whether it is worth to ask for the hash of a file before it is fetched."""
         if size in self._sizes:
             return True
+        if not self._begun:
+            return False
         try:
             return (self._partial / path).stat().st_size == size
         except OSError:

@@ -274,31 +274,41 @@ class Fetch:
 
     def _receive_batch(self, session: Session, batch: _Batch) -> None:
         items = list(batch.items)
-        while True:
-            kind, length = session.frame()
-            if kind == b"F":
-                index, digest, _, mtime, ctime, inode, _ = _FILE.unpack(session.take(_FILE.size))
-                data = session.take(length - _FILE.size)
-                self._small(items[index], data, digest, (len(data), mtime, ctime, inode))
-                continue
-            answer = session.answer(length)
-            if answer.get("done"):
-                session.checked(answer)
-                return
-            items[answer["i"]].settle("gone" if answer["gone"] else "failed", answer["error"])
+        came = 0
+        try:
+            while True:
+                kind, length = session.frame()
+                if kind == b"F":
+                    index, digest, _, mtime, ctime, inode, _ = _FILE.unpack(session.take(_FILE.size))
+                    data = session.take(length - _FILE.size)
+                    if self._small(items[index], data, digest, (len(data), mtime, ctime, inode)):
+                        came += len(data)
+                    if came > _PIECE:
+                        self._count(came)
+                        came = 0
+                    continue
+                answer = session.answer(length)
+                if answer.get("done"):
+                    session.checked(answer)
+                    return
+                items[answer["i"]].settle("gone" if answer["gone"] else "failed", answer["error"])
+        finally:
+            self._count(came)
 
-    def _small(self, item: Item, data: bytes, digest: bytes, version: tuple[int, ...]) -> None:
+    def _small(self, item: Item, data: bytes, digest: bytes, version: tuple[int, ...]) -> bool:
+        """Take a small file; whether it was what the box has."""
         own = hashlib.sha256(data)
         if own.digest() != digest:
             raise explain.link_lost(self._login.name, "what came is not what was sent")
-        if item.sha256 not in {None, own.hexdigest()} and item.version in {(), version}:
+        sha256 = digest.hex()
+        if item.sha256 not in {None, sha256} and item.version in {(), version}:
             item.settle("failed", ROTTEN)
-            return
+            return False
         with self._explained(item.target):
             _land(item.target, data, version[1])
-        item.size, item.mtime_ns, item.sha256, item.version = len(data), version[1], own.hexdigest(), version
+        item.size, item.mtime_ns, item.sha256, item.version = len(data), version[1], sha256, version
         item.settle("home")
-        self._count(len(data))
+        return True
 
     def _receive_range(self, session: Session, task: _Range) -> None:
         item, segment = task.item, task.segment

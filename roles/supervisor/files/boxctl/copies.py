@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from boxctl import databases, worktrees
+from boxctl import databases
 from boxctl.hashes import Hashes, of_file
 from boxctl.layout import checked
 
@@ -34,6 +33,8 @@ def make(layout: Layout, hashes: Hashes, token: str, path: str, how: str, listed
         databases.copy(path, target)
         settled = before == databases.version(path)
     else:
+        from boxctl import worktrees
+
         worktrees.bundle(os.path.dirname(path), target)  # noqa: PTH120
         # Named by its refs: what came in since then has it made anew the next time.
         before, settled = (listed[0], listed[1], listed[2], listed[3]), True
@@ -46,7 +47,8 @@ def make(layout: Layout, hashes: Hashes, token: str, path: str, how: str, listed
 
 def remove(layout: Layout, token: str) -> None:
     """Remove the copies that were made for a client."""
-    shutil.rmtree(_place(layout) / checked(token), ignore_errors=True)
+    if _place(layout).is_dir():
+        _remove(_place(layout) / checked(token))
 
 
 def prune(layout: Layout) -> None:
@@ -55,7 +57,13 @@ def prune(layout: Layout) -> None:
     if place.is_dir():
         for left in place.iterdir():
             if time.time() - left.stat().st_mtime > _KEPT_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+                _remove(left)
+
+
+def _remove(place: Path) -> None:
+    import shutil
+
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _place(layout: Layout) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from boxctl.errors import BoxctlError
 
@@ -84,4 +83,6 @@ def copy(path: str, target: Path) -> None:
 
 
 def _address(path: str) -> str:
+    from urllib.parse import quote
+
     return f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"  # noqa: PTH100

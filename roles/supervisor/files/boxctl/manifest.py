@@ -5,12 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from boxctl import databases, files, found
+from boxctl import databases, files
 from boxctl.hashes import Hashes, identity, of_file
-from boxctl.worktrees import BUNDLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +22,7 @@ SEARCH_SECONDS = 20.0
 LOGS, RUNS, RESULTS = "logs", "converge runs", "results"
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One file. `path` is relative to the root; of a file elsewhere it is `elsewhere` and its absolute path.
 
     `copy`: what `boxctl send` has to make of it before it can be read: a database's copy, a git bundle, or nothing.
@@ -58,6 +55,8 @@ def listed(layout: Layout, *, search: bool = True, seconds: float = SEARCH_SECON
     entries, missing = _declared(layout, hashes)
     incomplete: list[str] = []
     if search:
+        from boxctl import found
+
         nodes = {(int(device), int(inode)) for device, _, inode in (e.node.partition(":") for e in entries.values())}
         findings = found.search(layout, seconds=seconds, known=nodes)
         incomplete = findings.incomplete
@@ -66,7 +65,7 @@ def listed(layout: Layout, *, search: bool = True, seconds: float = SEARCH_SECON
         for tree in findings.trees:
             _add_bundle(entries, layout, hashes, tree)
     beside = databases.sides_of(entry.absolute for entry in entries.values() if entry.copy == "sqlite")
-    chosen = [asdict(entry) for _, entry in sorted(entries.items()) if entry.absolute not in beside]
+    chosen = [entry._asdict() for _, entry in sorted(entries.items()) if entry.absolute not in beside]
     return {
         "files": chosen,
         "missing": sorted(missing),
@@ -179,6 +178,8 @@ def _add(
 
 def _add_bundle(entries: dict[str, Entry], layout: Layout, hashes: Hashes, tree: WorkTree) -> None:
     """The commits that no remote has, as one file beside the work tree's own."""
+    from boxctl.worktrees import BUNDLE
+
     absolute = os.path.join(tree.place, BUNDLE)  # noqa: PTH118
     info = os.stat(tree.place)  # noqa: PTH116
     version = [int(tree.refs[start : start + 12], 16) for start in (0, 12, 24, 36)]

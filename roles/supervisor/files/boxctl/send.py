@@ -15,7 +15,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from boxctl import copies, manifest
 from boxctl.errors import BoxctlError, from_os_error
 from boxctl.hashes import Hashes, identity, of_file
 
@@ -90,14 +89,20 @@ class _Server:
         self.write(_HEAD.pack(b"J", len(text)), text)
 
     def _list(self, request: dict[str, Any]) -> dict[str, Any]:
+        from boxctl import copies, manifest
+
         copies.prune(self._layout)
         return manifest.listed(self._layout, search=request["search"], seconds=request["seconds"])
 
     def _copy(self, request: dict[str, Any]) -> dict[str, Any]:
+        from boxctl import copies
+
         token, path, how = request["token"], request["file"], request["copy"]
         return copies.make(self._layout, self.hashes, token, path, how, request["version"])
 
     def _end(self, request: dict[str, Any]) -> None:
+        from boxctl import copies
+
         self.hashes.save()
         copies.remove(self._layout, request["token"])
 

@@ -1,0 +1,78 @@
+"""Commands that keep data: backup, restore."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpubox.cli.show import board, emit_json, emit_table, json_option
+
+if TYPE_CHECKING:
+    from gpubox.backup import Plan
+
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command(name="backup")
+@click.argument("name", required=False)
+@click.option("--to", type=_DIRECTORY, help="Where backups go: DIR/NAME/TIME. ./gpubox-backups by default.")
+@click.option("--dry-run", is_flag=True, help="Show what exists only on the box, with sizes; fetch nothing.")
+@click.option("--declared", is_flag=True, help="Take only what services, jobs and the box file declare.")
+@click.option("--verify", type=_DIRECTORY, help="Read every byte of the backup in this directory and compare.")
+@json_option('{"name","place","files","size","fetched","seconds","sha256","notes"}')
+def backup_command(
+    name: str | None, to: Path | None, dry_run: bool, declared: bool, verify: Path | None, as_json: bool
+) -> None:
+    """Bring home what exists only on a box: consistent, proven by SHA-256, and only what is not there yet.
+
+    It can be interrupted or cut off at any time: the same command goes on from there. A backup with a name like
+    20261122T093000Z is whole; `--verify` says whether it still is.
+    """
+    if verify is not None:
+        _verify(verify, as_json=as_json)
+        return
+    if name is None:
+        raise click.UsageError("which box? `gpubox backup NAME`")
+    from gpubox import backup
+
+    if dry_run:
+        _show_plan(backup.plan(name, search=not declared), as_json=as_json)
+        return
+    with board() as shown:
+        done = backup.backup(name, board=shown, to=to, search=not declared)
+    for note in done.notes:
+        click.echo(f"note: {note}", err=True)
+    if as_json:
+        emit_json(asdict(done))
+    else:
+        click.echo(done.place)
+
+
+def _verify(place: Path, *, as_json: bool) -> None:
+    from gpubox import backups
+
+    with board() as shown, shown.step("read every byte") as step:
+        manifest = backups.checked(place)
+        step.say(f"{len(manifest.files)} files, {_mib(manifest.size)} MiB, all as they were")
+    if as_json:
+        summary = {"name": manifest.name, "place": place, "files": len(manifest.files), "size": manifest.size}
+        emit_json({**summary, "made_at": manifest.made_at, "notes": manifest.notes})
+
+
+def _show_plan(intent: Plan, *, as_json: bool) -> None:
+    if as_json:
+        emit_json({**asdict(intent), "size": intent.size})
+        return
+    rows = [(kind, reason, str(count), _mib(size)) for kind, reason, count, size in intent.groups()]
+    emit_table(("kind", "what", "files", "MiB"), [*rows, ("", "all", str(len(intent.files)), _mib(intent.size))])
+    for pattern in intent.missing:
+        click.echo(f"note: `{pattern}` is declared, and there is no such file", err=True)
+    for sentence in intent.incomplete:
+        click.echo(f"warning: {sentence}", err=True)
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.1f}"
