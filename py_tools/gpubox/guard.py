@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gpubox.durations import in_words
-from gpubox.errors import UsageError
+from gpubox.errors import Failed, GpuboxError, UsageError
 from gpubox.ledger import BoxRecord, Ledger
+from gpubox.providers import provider
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -17,8 +18,23 @@ from gpubox.status import converged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What the guard does before it powers off may take so long; a stop that the provider has planned comes after it.
+_AFTER = timedelta(minutes=30)
+# The budget's deadline moves a little with every look.
+_SAME = timedelta(minutes=2)
 # The ledger and the guard count the same seconds with clocks of their own, and the guard looks twice a minute.
 _AGREED = Decimal("0.02")
+
+
+@runtime_checkable
+class PlansStops(Protocol):
+    """A provider that can be told to stop a box at some time, whatever runs in it."""
+
+    def guard_until(self, record: BoxRecord, when: datetime | None) -> datetime | None:
+        """Stop it at `when`; None: never. The time that the provider then shows."""
+
+    def guarded_until(self, record: BoxRecord) -> datetime | None:
+        """When it will stop it."""
 
 
 def look(name: str) -> dict[str, Any]:
@@ -30,23 +46,51 @@ def look(name: str) -> dict[str, Any]:
 
 
 def extend(name: str, length: timedelta) -> dict[str, Any]:
-    """Let the box live so much longer, and call it busy for so long; the view. Money is not extended."""
+    """Let the box live so much longer, and call it busy for so long; the view. Money is not extended.
+
+    Raises `Failed` when the provider's own stop of the box cannot be moved.
+    """
     seconds = f"{length.total_seconds():.0f}"
-    return _told(name, lambda boxctl: boxctl.call("guard", "--extend", seconds)["guard"])
+    return _changed(name, lambda boxctl: boxctl.call("guard", "--extend", seconds)["guard"])
 
 
 def switch(name: str, *, on: bool) -> dict[str, Any]:
-    """Have the guard power nothing off (`on=False`), or do its work again; the view."""
-    return _told(name, lambda boxctl: boxctl.call("guard", "--on" if on else "--off")["guard"])
+    """Have the guard power nothing off (`on=False`), or do its work again; the view. Raises as `extend`."""
+    return _changed(name, lambda boxctl: boxctl.call("guard", "--on" if on else "--off")["guard"])
 
 
 def note(ledger: Ledger, name: str, view: dict[str, Any] | None) -> BoxRecord:
     """Keep in the ledger when the guard powers the box off; `view` as in a box's status, None without a guard."""
     at = moment(view.get("guard_at")) if view and view["stage"] not in {"off", "dead"} else None
     record = ledger.get(name)
-    if record.guard_at == at:
+    if view and view["stage"] == "starting":
+        return record
+    if record.guard_at == at or (record.guard_at and at and abs(record.guard_at - at) < _SAME):
         return record
     return ledger.update(name, guard_at=at)
+
+
+def settle(ledger: Ledger, name: str, view: dict[str, Any] | None) -> str | None:
+    """`note`, and move the provider's own stop of the box behind the guard's; a sentence when that did not work.
+
+    Called after each converge: a stop that came with the create call knows nothing of an extended life.
+    """
+    record = note(ledger, name, view)
+    if view is None or view["stage"] not in {"watching", "warned", "off"}:
+        return None
+    try:
+        source = provider(record.provider)
+        if not isinstance(source, PlansStops):
+            return None
+        at = moment(view.get("guard_at")) if view["stage"] != "off" else None
+        wanted, planned = at + _AFTER if at else None, source.guarded_until(record)
+        if wanted != planned and not (wanted and planned and abs(wanted - planned) < _AFTER / 2):
+            ledger.audit(name, "guard_until", "begun", {"when": wanted})
+            source.guard_until(record, wanted)
+            ledger.audit(name, "guard_until", "done", {"when": wanted})
+    except GpuboxError as error:
+        return f"the stop that {record.provider} has planned for `{name}` could not be moved: {error.message}"
+    return None
 
 
 def line(view: dict[str, Any], now: datetime) -> str:
@@ -76,6 +120,16 @@ def line(view: dict[str, Any], now: datetime) -> str:
 def moment(seconds: float | None) -> datetime | None:
     """A moment as the guard writes it (seconds since 1970), to the second."""
     return datetime.fromtimestamp(round(seconds), UTC) if seconds is not None else None
+
+
+def _changed(name: str, ask: Callable[[Boxctl], dict[str, Any] | None]) -> dict[str, Any]:
+    view = _told(name, ask)
+    with Ledger() as ledger:
+        if trouble := settle(ledger, name, view):
+            raise Failed(
+                trouble, where=name, hint=f"run it again, or set it in the provider's console; gpubox guard {name}"
+            )
+    return view
 
 
 def _told(name: str, ask: Callable[[Boxctl], dict[str, Any] | None]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gpubox import preflight
+from gpubox import guard, preflight
 from gpubox.boxfile import BoxFile, load, not_yet
 from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
@@ -134,7 +134,10 @@ def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.B
         record = ledger.update(name, digest=digest, state="running")
         ledger.audit(name, "converge", "done", {"run": started.run, "changed": story.changed})
         status = Boxctl(host, root).call("status", retry=True)
-    return Up(record, status, changed=True, story=story, warnings=tuple(item.message for item in findings.warnings))
+    warnings = [item.message for item in findings.warnings]
+    if trouble := guard.settle(ledger, name, status.get("guard")):
+        warnings.append(trouble)
+    return Up(ledger.get(name), status, changed=True, story=story, warnings=tuple(warnings))
 
 
 def watch(name: str, *, board: Board) -> Story | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import supervisor
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +22,12 @@ ROOT = "/root/autodl-tmp/gpubox"
 _PACKAGES = "/opt/packages"
 # `supervisor` is pure Python; the box's own Python runs it.
 _PYTHON = f'#!/bin/sh\nPYTHONPATH={_PACKAGES}:${{PYTHONPATH:-}}\nexport PYTHONPATH\nexec /usr/bin/python3 "$@"\n'
+_DEFAULTS: dict[str, Any] = yaml.safe_load((ROLES / "guard" / "defaults" / "main.yml").read_text())
 _SETTINGS: dict[str, Any] = {
     "box": "mybox", "life": "one", "since": "", "ttl": "", "idle": "", "idle_gpu_percent": 5, "budget": None,
     "price_per_hour": None, "currency": "CNY", "spent_before": 0, "warn": "10m", "before_stop": {},
-    "stop_timeout": "30s", "power_off": ["/bin/sh", "-c", "shutdown -h now || /bin/sh /usr/bin/shutdown || poweroff"],
-    "interval": "0.3s", "ssh_server": "sshd", "metrics_urls": [], "marker": "/var/lib/gpubox/guard",
+    "stop_timeout": "30s", "power_off": _DEFAULTS["guard_power_off"], "interval": "0.3s", "ssh_server": "sshd",
+    "metrics_urls": [], "marker": _DEFAULTS["guard_marker"],
 }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gpubox import guard
-from gpubox.ledger import Ledger
+from gpubox.errors import Unreachable
+from gpubox.ledger import BoxRecord, Ledger
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 VIEW: dict[str, Any] = {
@@ -72,3 +73,50 @@ def test_the_ledger_keeps_when_it_powers_off() -> None:
 )
 def test_the_guard_is_told_the_cost_where_that_matters(changes: dict[str, Any], spent: str, *, told: bool) -> None:
     assert guard._disagree({**VIEW, **changes}, Decimal(spent)) is told
+
+
+class Planner:
+    """A provider that stops boxes by itself."""
+
+    def __init__(self, planned: datetime | None) -> None:
+        self.planned = planned
+        self.asked: list[datetime | None] = []
+
+    def guarded_until(self, record: BoxRecord) -> datetime | None:
+        return self.planned
+
+    def guard_until(self, record: BoxRecord, when: datetime | None) -> datetime | None:
+        if self.asked:
+            raise Unreachable("no answer")
+        self.asked.append(when)
+        self.planned = when
+        return when
+
+
+@pytest.mark.parametrize(
+    ("view", "planned", "asked"),
+    [
+        # What the guard does before it powers off takes its time.
+        ({"guard_at": _in(hours=8)}, NOW + timedelta(hours=8), [NOW + timedelta(hours=8, minutes=30)]),
+        ({"guard_at": _in(hours=8, minutes=1)}, NOW + timedelta(hours=8, minutes=30), []),
+        ({"guard_at": None}, NOW + timedelta(hours=24), [None]),
+        ({"stage": "off", "guard_at": _in(hours=8)}, NOW + timedelta(hours=8), [None]),
+        # One that does not run, or is about to power off, moves nothing.
+        ({"stage": "dead", "guard_at": _in(hours=8)}, NOW + timedelta(hours=1), []),
+        ({"stage": "stopping", "guard_at": _in(hours=8)}, NOW + timedelta(hours=1), []),
+    ],
+)
+def test_the_providers_own_stop_comes_after_the_guards(
+    view: dict[str, Any], planned: datetime, asked: list[datetime | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Planner(planned)
+    monkeypatch.setattr(guard, "provider", lambda _: source)
+    with Ledger() as ledger:
+        ledger.add("a", "compshare")
+        assert guard.settle(ledger, "a", {**VIEW, **view}) is None
+        assert source.asked == asked
+        if asked:
+            source.planned = NOW
+            trouble = guard.settle(ledger, "a", {**VIEW, "guard_at": _in(hours=50)})
+            assert trouble is not None
+            assert "no answer" in trouble
