@@ -98,7 +98,7 @@ class Ec2App:
     def success(self, request: Request) -> Response:
         """An answer that says nothing but that it was done."""
         name, _ = self.operation(request)
-        return _xml(f"<{name}Response><return>true</return></{name}Response>")
+        return _xml(f"<{name}Response><requestId>r</requestId><return>true</return></{name}Response>")
 
     def error(self, request: Request, code: str, message: str) -> Response:
         """In the form of the service that was asked."""
@@ -158,7 +158,7 @@ class Ec2App:
             text += f"-----BEGIN SSH HOST KEY KEYS-----\n{key} root@ip-10-0-0-7\n-----END SSH HOST KEY KEYS-----\n"
         output = base64.b64encode(text.encode()).decode()
         inside = f"<instanceId>{values['InstanceId']}</instanceId><output>{output}</output>"
-        return _xml(f"<GetConsoleOutputResponse>{inside}</GetConsoleOutputResponse>")
+        return _xml(f"<GetConsoleOutputResponse><requestId>r</requestId>{inside}</GetConsoleOutputResponse>")
 
     def _GetParameter(self, request: Request, values: dict[str, str]) -> Response:  # noqa: N802
         if (value := self.parameters.get(values["Name"])) is None:

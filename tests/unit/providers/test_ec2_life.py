@@ -273,6 +273,16 @@ def test_nothing_is_made_when_the_own_address_is_not_known(ec2: Ec2Provider, clo
     assert (cloud.instances(), cloud.groups(), cloud.key_pairs()) == ([], [], [])
 
 
+@pytest.mark.parametrize("call", ["CheckIp", "DescribeImages", "CreateSecurityGroup", "ImportKeyPair"])
+def test_what_fails_before_the_order_is_not_called_unclear(ec2: Ec2Provider, cloud: Aws, call: str) -> None:
+    """`Unreachable` would make gpubox look for minutes for a box that nobody was asked for."""
+    cloud.faults.http(call, times=3, status=503)
+    with pytest.raises(Failed, match="nothing was rented"):
+        ec2.create(Order(ORDER, box()))
+    assert cloud.server.count("RunInstances") == 0
+    assert (cloud.instances(), cloud.groups(), cloud.key_pairs()) == ([], [], [])
+
+
 def test_litter_of_calls_that_were_cut_short_is_removed(ec2: Ec2Provider, cloud: Aws) -> None:
     lost = "gpubox-lost-00000001"
     cloud.faults.drop("RunInstances", times=3, done=False)
@@ -365,6 +375,24 @@ def test_a_region_that_does_not_answer_is_told(ec2: Ec2Provider, cloud: Aws) -> 
         ec2.alive()
 
 
+def test_a_region_that_is_forbidden_is_told_with_the_way_round(ec2: Ec2Provider, cloud: Aws) -> None:
+    cloud.faults.error("DescribeInstances", code="UnauthorizedOperation", message="explicit deny in a policy")
+    with pytest.raises(AuthFailed) as caught:
+        ec2.alive()
+    assert "GPUBOX_EC2_REGIONS" in (caught.value.hint or "")
+
+
+def test_a_page_of_somebody_else_is_not_an_answer(ec2: Ec2Provider, cloud: Aws) -> None:
+    ref = ec2.create(Order(ORDER, box()))
+    cloud.faults.html("DescribeInstances", times=99).html("GetCallerIdentity")
+    with pytest.raises(Unreachable, match="not AWS"):
+        ec2.alive()
+    with pytest.raises(Unreachable, match="not AWS"):
+        ec2.state(record(ref))
+    with pytest.raises(Unreachable, match="not AWS"):
+        ec2.check()
+
+
 def test_max_price_is_held(ec2: Ec2Provider, cloud: Aws) -> None:
     with pytest.raises(Refused, match=r"costs 1.0329 USD/h, more than `max_price`"):
         ec2.create(Order(ORDER, box(max_price=1.0)))
@@ -399,6 +427,7 @@ def test_offers(ec2: Ec2Provider, cloud: Aws) -> None:
     assert spot.price is not None
     assert spot.price.per_hour < small.price.per_hour
     assert ec2.offers(Wish(gpu="RTX 4090")) == []
+    assert cloud.server.count("DescribeSpotPriceHistory") == 1  # For all types at once.
     assert {"T4", "L4", "L40S", "H100"} <= {offer.gpu for offer in ec2.offers(Wish())}
 
 

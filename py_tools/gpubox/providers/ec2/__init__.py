@@ -53,27 +53,13 @@ class Ec2Provider:
         Raises `NoStock`, `Refused` (a quota, `max_price`), `UsageError` (a card that EC2 does not have), and
         `Unreachable` when nobody can tell: then `find` decides.
         """
-        box = wanted.box
-        assert box.ec2 is not None
-        kind = kinds.instance_type(box)
-        region = self._account.chosen(box.ec2.region)
-        limit = order.spot_limit(box, self._prices.beside(box.ec2.disk_gib)) if box.ec2.spot else None
-        if box.max_price is not None:
-            price = self._prices.box(region, kind, disk_gib=box.ec2.disk_gib, spot=box.ec2.spot)
-            order.refuse_dearer(box, kind, price, as_of=kinds.catalogue().as_of)
-        found = image.find(self._account, region, box.ec2)
-        networks = box.ec2.ssh_from or (self._my_address(),)
+        region, request = self._prepared(wanted)
         try:
-            group = self._door(region, wanted, networks)
-            request = order.request(
-                wanted, instance_type=kind, image=found, group=group, spot_limit=limit, now=self._clock.now()
-            )
             return self._run(region, wanted.name, request)
         except Unreachable:
-            raise  # It may have been made, and then uses both.
+            raise  # It may have been made, and then uses group and key.
         except GpuboxError:
-            with suppress(GpuboxError):  # What matters is why there is no box.
-                door.remove(self._account, region, wanted.name)
+            self._clear(region, wanted.name)
             raise
 
     def find(self, name: str) -> str | None:
@@ -189,6 +175,26 @@ class Ec2Provider:
         """Key, permissions, quotas and prices, without renting anything."""
         return judge.check(self._account, self._prices)
 
+    def _prepared(self, wanted: Order) -> tuple[str, dict[str, Any]]:
+        """The region, and the call that rents; all that it needs is there."""
+        box = wanted.box
+        assert box.ec2 is not None
+        kind = kinds.instance_type(box)
+        region = self._account.chosen(box.ec2.region)
+        limit = order.spot_limit(box, self._prices.beside(box.ec2.disk_gib)) if box.ec2.spot else None
+        try:
+            if box.max_price is not None:
+                price = self._prices.box(region, kind, disk_gib=box.ec2.disk_gib, spot=box.ec2.spot)
+                order.refuse_dearer(box, kind, price, as_of=kinds.catalogue().as_of)
+            found = image.find(self._account, region, box.ec2)
+            group = self._door(region, wanted, box.ec2.ssh_from or (self._my_address(),))
+        except Unreachable as error:
+            # `Unreachable` would say that nobody can tell.
+            raise Failed(f"{error.message}; nothing was rented", where=error.where, hint=error.hint) from error
+        return region, order.request(
+            wanted, instance_type=kind, image=found, group=group, spot_limit=limit, now=self._clock.now()
+        )
+
     def _door(self, region: str, wanted: Order, networks: tuple[str, ...]) -> str:
         """The group and the key pair of a new box."""
         assert wanted.box.ec2 is not None
@@ -197,10 +203,19 @@ class Ec2Provider:
         if subnet is not None:
             answer = self._account.ask("ec2", region, "describe_subnets", SubnetIds=[subnet])
             vpc = answer["Subnets"][0]["VpcId"]
-        group = door.group(self._account, region, wanted.name, vpc, now)
-        door.admit(self._account, region, group, networks, wanted.box.ec2.ssh_port)
-        door.key_pair(self._account, region, wanted.name, public_key(ensure_identity()), now)
+        try:
+            group = door.group(self._account, region, wanted.name, vpc, now)
+            door.admit(self._account, region, group, networks, wanted.box.ec2.ssh_port)
+            door.key_pair(self._account, region, wanted.name, public_key(ensure_identity()), now)
+        except GpuboxError:
+            self._clear(region, wanted.name)
+            raise
         return group
+
+    def _clear(self, region: str, name: str) -> None:
+        """Away with the group and the key of a box that was not rented; what matters is why, so this may fail."""
+        with suppress(GpuboxError):
+            door.remove(self._account, region, name)
 
     def _run(self, region: str, name: str, request: dict[str, Any]) -> str:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpubox import accounts
 from gpubox.errors import AuthFailed, UsageError
-from gpubox.providers.ec2.trouble import explained
+from gpubox.providers.ec2.trouble import NotAllowed, explained, somebody_else
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,6 +20,15 @@ REGIONS = "GPUBOX_EC2_REGIONS"
 # Asked for what is not of one region; every account has it.
 _HOME = "us-east-1"
 _AT_ONCE = 12
+# What an answer of each service has, whatever it says; EC2's all tell the number of the request.
+_REQUEST = "RequestId"
+_PROOFS = {
+    "ec2": _REQUEST,
+    "pricing": "PriceList",
+    "service-quotas": "Quota",
+    "ssm": "Parameter",
+    "sts": "Account",
+}
 
 
 class Account:
@@ -63,20 +72,31 @@ class Account:
         from concurrent.futures import ThreadPoolExecutor
 
         wanted = list(regions if regions is not None else self.regions())
-        with ThreadPoolExecutor(max_workers=max(1, min(_AT_ONCE, len(wanted)))) as pool:
-            return list(pool.map(look, wanted))
+        try:
+            with ThreadPoolExecutor(max_workers=max(1, min(_AT_ONCE, len(wanted)))) as pool:
+                return list(pool.map(look, wanted))
+        except NotAllowed as error:
+            # Companies forbid regions. A box there would not be seen, so that is for the person to decide.
+            raise NotAllowed(
+                error.message,
+                where=error.where,
+                hint=f"{error.hint}, or name your regions: `export {REGIONS}=us-east-1`",
+            ) from error
 
     def ask(self, service: str, region: str, operation: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401
         """One call. Raises gpubox's errors (`trouble`)."""
         with explained(f"{service} {operation} in {region}"):
             answer: dict[str, Any] = getattr(self._client(service, region), operation)(**parameters)
+            _refuse_others(service, answer)
         return answer
 
     def all(self, region: str, operation: str, key: str, **parameters: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         """The list `key` of a call to EC2 that answers in pages."""
         with explained(f"ec2 {operation} in {region}"):
-            pages = self._client("ec2", region).get_paginator(operation).paginate(**parameters)
-            return [item for page in pages for item in page[key]]
+            pages = list(self._client("ec2", region).get_paginator(operation).paginate(**parameters))
+            for page in pages:
+                _refuse_others("ec2", page)
+            return [item for page in pages for item in page.get(key, [])]
 
     def _client(self, service: str, region: str) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
         from botocore.config import Config
@@ -97,6 +117,13 @@ class Account:
         if self._session is None:
             self._session = _session()
         return self._session
+
+
+def _refuse_others(service: str, answer: dict[str, Any]) -> None:
+    """Raise `Unreachable` for an answer that is none: boto3 takes any page for one that says nothing."""
+    proof = _PROOFS[service]
+    if proof not in (answer["ResponseMetadata"] if proof == _REQUEST else answer):
+        raise somebody_else(service)
 
 
 def _session() -> Any:  # noqa: ANN401 - boto3 has no types

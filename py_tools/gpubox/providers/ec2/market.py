@@ -23,9 +23,15 @@ def offers(account: Account, prices: Prices, wish: Wish) -> list[Offer]:
     region = wish.region or account.home()
     wanted = catalogue().with_card(wish.gpu) if wish.gpu else list(catalogue().kinds)
     here = _here(account, region, wanted)
-    on_demand = [_offer(region, kind, _whole(prices, region, kind, spot=False), None) for kind in here]
-    spots = [_offer(region, kind, price, _SPOT) for kind in here if (price := _whole(prices, region, kind, spot=True))]
-    return sorted(on_demand + spots, key=lambda offer: (offer.price is None, offer.price and offer.price.per_hour))
+    if not here:
+        return []
+    names = [kind.name for kind in here]
+    fixed, spot = prices.on_demand_of(region, names), prices.spot(region, names)
+    price = {name: prices.whole(instance, _DISK_GIB) for name, instance in fixed.items()}
+    low = {name: prices.whole(instance, _DISK_GIB) for name, instance in spot.items()}
+    found = [_offer(region, kind, price.get(kind.name), None) for kind in here]
+    found += [_offer(region, kind, low[kind.name], _SPOT) for kind in here if kind.name in low]
+    return sorted(found, key=lambda offer: (offer.price is None, offer.price and offer.price.per_hour))
 
 
 def _here(account: Account, region: str, wanted: list[Kind]) -> list[Kind]:
@@ -39,10 +45,6 @@ def _here(account: Account, region: str, wanted: list[Kind]) -> list[Kind]:
         return wanted  # Only this question is not allowed; what is offered elsewhere only is shown as well.
     names = {offered["InstanceType"] for offered in answer}
     return [kind for kind in wanted if kind.name in names]
-
-
-def _whole(prices: Prices, region: str, kind: Kind, *, spot: bool) -> Price | None:
-    return prices.box(region, kind.name, disk_gib=_DISK_GIB, spot=spot)
 
 
 def _offer(region: str, kind: Kind, price: Price | None, note: str | None) -> Offer:

@@ -21,6 +21,7 @@ CURRENCY = "USD"
 _LIST_AT = "us-east-1"
 _HOURS_A_MONTH = Decimal(730)  # AWS's own figure for prices per month.
 _CENTS = Decimal("0.0001")
+_AT_ONCE = 8
 
 
 class Prices:
@@ -34,10 +35,12 @@ class Prices:
     def box(self, region: str, name: str, *, disk_gib: int, spot: bool) -> Price | None:
         """A whole box of that type: the instance, its disk, and its public address while it runs."""
         instance = self.spot(region, [name]).get(name) if spot else self.on_demand(region, name)
-        if instance is None:
-            return None
-        disk = self.disk_hour(disk_gib)
-        return Price((instance + disk + catalogue().address_hour).quantize(_CENTS), CURRENCY, disk.quantize(_CENTS))
+        return None if instance is None else self.whole(instance, disk_gib)
+
+    def whole(self, instance: Decimal, disk_gib: int) -> Price:
+        """The price of a box whose instance alone costs so much per hour."""
+        per_hour = instance + self.beside(disk_gib)
+        return Price(per_hour.quantize(_CENTS), CURRENCY, self.disk_hour(disk_gib).quantize(_CENTS))
 
     def beside(self, disk_gib: int) -> Decimal:
         """What a running box costs per hour besides the instance."""
@@ -73,6 +76,16 @@ class Prices:
             price = Decimal(said["SpotPrice"])
             cheapest[said["InstanceType"]] = min(price, cheapest.get(said["InstanceType"], price))
         return cheapest
+
+    def on_demand_of(self, region: str, names: Iterable[str]) -> dict[str, Decimal]:
+        """The same of those of many types whose price can be told; AWS's list is asked for several at once."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        wanted = list(names)
+        self.listed()  # Asked once, not by every thread.
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            found = dict(zip(wanted, pool.map(lambda name: self.on_demand(region, name), wanted), strict=True))
+        return {name: price for name, price in found.items() if price is not None}
 
     def listed(self) -> bool:
         """Whether AWS's price list can be read with this key; asked once."""

@@ -125,6 +125,15 @@ _HINTS = {
 }
 
 
+def somebody_else(where: str) -> Unreachable:
+    """The error for an answer that cannot be AWS's."""
+    return Unreachable(
+        "something that is not AWS answered in its place",
+        where=where,
+        hint="log in to the network that you are in, and look at `HTTPS_PROXY` and `AWS_ENDPOINT_URL`",
+    )
+
+
 @contextmanager
 def explained(where: str) -> Iterator[None]:
     """Turn what boto3 raises into gpubox's errors; `where` is the call, as in `ec2 run_instances in us-east-1`."""
@@ -158,11 +167,7 @@ def explained(where: str) -> Iterator[None]:
         raise Unreachable(
             f"no answer from AWS: {error}", where=where, hint="look at this machine's network and proxy, then try again"
         ) from error
-    except ResponseParserError as error:
-        raise Unreachable(
-            "something that is not AWS answered in its place",
-            where=where,
-            hint="log in to the network that you are in, and look at `HTTPS_PROXY` and `AWS_ENDPOINT_URL`",
-        ) from error
+    except (ResponseParserError, KeyError) as error:  # KeyError: from within boto3, for XML of another kind.
+        raise somebody_else(where) from error
     except botocore.BotoCoreError as error:
         raise Failed(f"AWS cannot be asked: {error}", where=where) from error
