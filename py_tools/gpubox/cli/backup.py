@@ -51,6 +51,34 @@ def backup_command(
         click.echo(done.place)
 
 
+@click.command(name="restore")
+@click.argument("name")
+@click.argument("source", required=False, metavar="[FROM]", type=_DIRECTORY)
+@click.option("--force", is_flag=True, help="Overwrite what is newer on the box.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written and what is newer; change nothing.")
+@json_option('{"name","place","files":[{"target","size","state"}],"written","size","stops","history"}')
+def restore_command(name: str, source: Path | None, force: bool, dry_run: bool, as_json: bool) -> None:
+    """Put a backup onto a box, the same or another one, every file proven.
+
+    FROM is a directory such as gpubox-backups/NAME/20261122T093000Z; the last backup of a box of that name by default.
+    Nothing newer is overwritten without `--force` (exit code 3). Logs and converge runs stay in the backup.
+    """
+    from gpubox import restore
+
+    if dry_run:
+        done = restore.plan(name, source)
+    else:
+        with board() as shown:
+            done = restore.restore(name, source, board=shown, force=force)
+    if as_json:
+        files = [{"target": each.target, "size": each.file.size, "state": each.state} for each in done.files]
+        summary = {"name": done.name, "place": done.place, "written": len(done.writes), "size": done.size}
+        emit_json({**summary, "files": files, "stops": done.stops, "history": done.history})
+    elif dry_run:
+        emit_table(("on the box", "MiB", "file"), [(e.state, _mib(e.file.size), e.target) for e in done.files])
+        click.echo(f"{len(done.writes)} files would be written, {_mib(done.size)} MiB", err=True)
+
+
 def _verify(place: Path, *, as_json: bool) -> None:
     from gpubox import backups
 

@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     manifest.add_argument("--declared", action="store_true", help="do not look for what nobody declared")
     manifest.add_argument("--seconds", type=float, default=20.0, help="how long to look for it")
     _add(commands, "send", _send, "give files to a backup (frames, not JSON)")
+    _add(commands, "receive", _receive, "take files of a backup (frames, not JSON)")
     _guard(commands)
     boot = _add(commands, "boot", _boot, "start the keeper, supervisord and every service")
     boot.add_argument("--check", action="store_true", help="only say whether it would start anything")
@@ -228,6 +229,12 @@ def _send(place: Layout, _options: argparse.Namespace) -> None:
     from boxctl import send
 
     send.main(place)
+
+
+def _receive(place: Layout, _options: argparse.Namespace) -> None:
+    from boxctl import receive
+
+    receive.main(place)
 
 
 def _guard_order(place: Layout, options: argparse.Namespace) -> dict[str, Any]:

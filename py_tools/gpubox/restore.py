@@ -1,0 +1,221 @@
+"""`gpubox restore`: put a backup onto a box, the same or another one; nothing newer is overwritten unasked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gpubox import backups
+from gpubox.errors import Refused, TransferFailed, UsageError
+from gpubox.ledger import Ledger
+from gpubox.remote.login import Login
+from gpubox.remote.transfer_push import Outgoing, Push
+from gpubox.remote.transfer_session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gpubox.backups import Manifest, Saved
+    from gpubox.converge.progress import Board
+
+# The history of the box that the backup is of; another box has its own.
+_HISTORY = frozenset({"logs", "converge runs"})
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file of a backup, where it goes, and what is there: "missing", "same", "older", "newer" or "other"."""
+
+    file: Saved
+    target: str
+    state: str
+    there_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What `restore` would do on the box `name` with the backup at `place`. Sizes in bytes.
+
+    `history`: files that are left out, logs and converge runs of the box that the backup is of. `stops`: services that
+    have one of the databases and are stopped meanwhile. `in_use`: other programs that have one open.
+    """
+
+    name: str
+    place: Path
+    files: tuple[Placed, ...]
+    history: int
+    stops: tuple[str, ...]
+    in_use: tuple[str, ...]
+
+    @property
+    def writes(self) -> tuple[Placed, ...]:
+        """What is not there yet, or is another."""
+        return tuple(placed for placed in self.files if placed.state != "same")
+
+    @property
+    def newer(self) -> tuple[Placed, ...]:
+        """What would be lost."""
+        return tuple(placed for placed in self.files if placed.state in {"newer", "other"})
+
+    @property
+    def size(self) -> int:
+        """Bytes to send."""
+        return sum(placed.file.size for placed in self.writes)
+
+
+def plan(name: str, source: Path | None = None) -> RestorePlan:
+    """What `restore` would do; changes nothing. `source`: a backup's directory, the box's last one by default.
+
+    Raises `UsageError` when there is no backup, and what `Session` raises.
+    """
+    with Ledger() as ledger:
+        place = source or last_place(ledger, name)
+        record = ledger.get(name)
+        with Session(Login.of(record), _root(record.root, name), "receive") as session:
+            return _plan(name, place, backups.read(place), session)
+
+
+def restore(name: str, source: Path | None = None, *, board: Board, force: bool = False) -> RestorePlan:
+    """Put the backup at `source` (the last one of a box of that name) onto the box `name`; what was done.
+
+    Every file is proven here before and on the box after; a cut link goes on where it was. Raises `Refused` when
+    something newer is there and not `force`, or when a program that is no service has a database open; `Failed` when
+    the backup has rotted; `TransferFailed` naming what did not arrive.
+    """
+    with Ledger() as ledger, ledger.lock(name):
+        record = ledger.get(name)
+        place = (source or last_place(ledger, name)).absolute()
+        login, root = Login.of(record), _root(record.root, name)
+        with board.step("read every byte of the backup") as step:
+            manifest = backups.checked(place)
+            step.say(f"{len(manifest.files)} files, {manifest.size / 2**20:.1f} MiB, all as they were")
+        with board.step("put it back") as step, Session(login, root, "receive") as session:
+            intent = _plan(name, place, manifest, session)
+            refuse(intent, force=force)
+            session.call({"do": "stop", "services": intent.stops})
+            try:
+                sent = 0
+
+                def on_bytes(size: int) -> None:
+                    nonlocal sent
+                    sent += size
+                    step.say(f"{sent / 2**20:.1f} of {intent.size / 2**20:.1f} MiB")
+
+                with Push(login, root, on_bytes) as push:
+                    push.send([_outgoing(place, placed) for placed in intent.writes])
+            finally:
+                with Session(login, root, "receive") as again:
+                    again.call({"do": "start", "services": intent.stops})
+            if push.bad:
+                raise _failure(name, push.bad)
+            step.say(f"{len(intent.writes)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 compared on the box")
+        detail = {"from": str(place), "files": len(intent.writes), "bytes": intent.size, "force": force}
+        ledger.audit(name, "restore", "done", detail)
+    return intent
+
+
+def last_place(ledger: Ledger, name: str) -> Path:
+    """Where the last backup of a box of that name is. Raises `UsageError`."""
+    known = ledger.last_backup(name, any_box=True)
+    for place in (known.place if known else None, backups.newest(backups.DEFAULT.absolute(), name)):
+        if place is not None and place.is_dir():
+            return place
+    gone = f"; the last one was in `{known.place}`" if known else ""
+    raise UsageError(
+        f"no backup of `{name}` is known{gone}",
+        where=name,
+        hint=f"name its directory: `gpubox restore {name} gpubox-backups/{name}/20261122T093000Z`",
+    )
+
+
+def target_of(absolute: str, was: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Where a file of a backup goes: below the other box's root, data disk or home if it was below this one's.
+
+    `was` and `now` have `root`, `data_dir` and `home` of the two boxes.
+    """
+    for place in sorted(("root", "data_dir", "home"), key=lambda place: -len(was[place])):
+        top = was[place].rstrip("/")
+        if absolute.startswith(f"{top}/"):
+            return now[place].rstrip("/") + absolute.removeprefix(top)
+    return absolute
+
+
+def refuse(intent: RestorePlan, *, force: bool) -> None:
+    """Raise `Refused` when carrying out the plan would cost data."""
+    if intent.in_use:
+        raise Refused(
+            f"a database of the backup is open in {intent.in_use[0]}, which is no service of gpubox",
+            where=intent.name,
+            hint="end that program, then restore again",
+        )
+    if intent.newer and not force:
+        shown = [f"  {_newer_words(placed)}" for placed in intent.newer[:_NAMED]]
+        more = [f"  and {len(intent.newer) - _NAMED} more"] if len(intent.newer) > _NAMED else []
+        count = "1 file on the box is" if len(intent.newer) == 1 else f"{len(intent.newer)} files on the box are"
+        raise Refused(
+            "\n".join([f"{count} newer than the backup and would be lost:", *shown, *more]),
+            where=intent.name,
+            hint=f"`gpubox backup {intent.name}` brings them home first; `--force` overwrites them",
+        )
+
+
+def _newer_words(placed: Placed) -> str:
+    if placed.state == "other":
+        return f"{placed.target}: there is something that is no file"
+    return f"{placed.target}: of {placed.there_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _plan(name: str, place: Path, manifest: Manifest, session: Session) -> RestorePlan:
+    now = session.call({"do": "where"})
+    was = {"root": manifest.root, "data_dir": manifest.data_dir, "home": manifest.home}
+    chosen = [file for file in manifest.files if file.reason not in _HISTORY]
+    targets = [target_of(file.absolute, was, now) for file in chosen]
+    files = [(target, file.size, file.sha256, file.mtime_ns) for file, target in zip(chosen, targets, strict=True)]
+    placed = [
+        _placed(chosen[answer["i"]], targets[answer["i"]], answer)
+        for answer in session.answers({"do": "look", "files": files})
+    ]
+    databases = [entry.target for entry in placed if entry.file.copy == "sqlite" and entry.state != "same"]
+    owners = session.call({"do": "owners", "files": databases})
+    history = len(manifest.files) - len(chosen)
+    return RestorePlan(name, place, tuple(placed), history, tuple(owners["services"]), tuple(owners["others"]))
+
+
+def _placed(file: Saved, target: str, answer: dict[str, Any]) -> Placed:
+    at = answer.get("mtime_ns")
+    return Placed(file, target, answer["state"], datetime.fromtimestamp(at / 1e9, UTC) if at is not None else None)
+
+
+def _outgoing(place: Path, placed: Placed) -> Outgoing:
+    file = placed.file
+    there = {
+        "target": placed.target,
+        "size": file.size,
+        "sha256": file.sha256,
+        "mtime_ns": file.mtime_ns,
+        "mode": file.mode,
+        "uid": file.uid,
+        "gid": file.gid,
+        "copy": file.copy,
+    }
+    return Outgoing(place / backups.FILES / file.path, file.size, there)
+
+
+def _root(root: str | None, name: str) -> str:
+    if root is None:
+        raise UsageError(f"nothing was ever set up on `{name}`", where=name, hint=f"gpubox up {name}")
+    return root
+
+
+def _failure(name: str, bad: dict[str, str]) -> TransferFailed:
+    shown = [f"  {path}: {reason}" for path, reason in sorted(bad.items())[:_NAMED]]
+    more = [f"  and {len(bad) - _NAMED} more"] if len(bad) > _NAMED else []
+    count = "1 file" if len(bad) == 1 else f"{len(bad)} files"
+    return TransferFailed(
+        "\n".join([f"{count} did not arrive on the box:", *shown, *more]),
+        where=name,
+        hint="what did arrive is kept; the same command sends the rest",
+    )
