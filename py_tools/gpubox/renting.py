@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gpubox import orders, prices
+from gpubox import notify, orders, prices
 from gpubox.durations import in_words
 from gpubox.errors import Failed, GpuboxError, NoStock, Refused, UnknownBox, Unreachable, UsageError
 from gpubox.providers import provider
@@ -56,10 +56,14 @@ def rent(
         record = ledger.find(name)
         _refuse_others(record, name, box, path)
         source = provider(box.provider)
+        off, begun = record is None or record.state != "running", clock.now()
         if record is None or record.provider_ref is None:
-            record = _rent(ledger, name, box, path, source, board, wait, clock)
-        limit = prices.cap(box)
-        return power_on(ledger, ledger.update(name, box_file=path), source, board, limit=limit, wait=wait, clock=clock)
+            _rent(ledger, name, box, path, source, board, wait, clock)
+        record, limit = ledger.update(name, box_file=path), prices.cap(box)
+        record = power_on(ledger, record, source, board, limit=limit, wait=wait, clock=clock)
+        if off and wait is not None:
+            _tell(record, clock.now() - begun, board)
+        return record
 
 
 def met(record: BoxRecord) -> bool:
@@ -161,6 +165,14 @@ def _refuse_others(record: BoxRecord | None, name: str, box: BoxFile, path: Path
         )
 
 
+def _tell(record: BoxRecord, waited: timedelta, board: Board) -> None:
+    """Whoever waits for a card has gone to do something else."""
+    kind = f"{record.gpu} x {record.gpu_count}" if record.gpu else record.provider
+    told = notify.got_box(record.name, kind=kind, price=record.price_per_hour, currency=record.currency, waited=waited)
+    for trouble in told.troubles:
+        board.note(f"no message was sent: {trouble}")
+
+
 def _rent(
     ledger: Ledger,
     name: str,
@@ -170,7 +182,7 @@ def _rent(
     board: Board,
     wait: timedelta | None,
     clock: Clock,
-) -> BoxRecord:
+) -> None:
     with board.step(f"rent from `{box.provider}`") as step:
         record = orders.order(ledger, source, orders.Wanted(name, box, path, wait, step.say, clock))
         step.say(record.provider_ref or "")
@@ -179,7 +191,6 @@ def _rent(
             f"the box file has no `guard.ttl`: `{name}` powers itself off after {in_words(orders.DEFAULT_TTL)}, "
             "laptop or no laptop"
         )
-    return record
 
 
 def _power_on(ledger: Ledger, record: BoxRecord, source: Provider) -> BoxRecord:

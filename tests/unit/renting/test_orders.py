@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpubox.errors import AuthFailed, NoStock, Refused, Unreachable
+from gpubox.notify import Sent
 from sim.autodl.account import PRICES
 
 if TYPE_CHECKING:
@@ -164,6 +165,26 @@ def test_stock_is_waited_for_with_longer_and_longer_pauses(renter: Renter) -> No
     asked = [call.parameters["instance_name"] for call in renter.sim.server.calls if call.operation == "create"]
     assert len(set(asked)) == len(asked)
     assert any("no stock; asked 3 times since" in detail for detail in renter.notes.details)
+
+
+def test_who_waits_is_told(renter: Renter, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def send(title: str, words: str) -> Sent:
+        told.append(f"{title}: {words}")
+        return Sent()
+
+    monkeypatch.setattr("gpubox.notify.send", send)
+    renter.sim.faults.no_stock(600)
+    renter.rent(wait=2 * HOURS)
+    (words,) = told
+    assert "got mybox" in words
+    assert "RTX 4090 D x 1, 1.88 CNY an hour, after 1" in words
+    # Nothing new was got, and nobody was waiting.
+    renter.ledger.update("mybox", host=None)
+    renter.rent(wait=2 * HOURS)
+    renter.rent("other")
+    assert len(told) == 1
 
 
 def test_waiting_ends(renter: Renter) -> None:
