@@ -249,5 +249,5 @@ def test_usage_errors_are_json(root: Root) -> None:
 
 def test_status_without_supervisord(own_root: Root) -> None:
     began = time.monotonic()
-    assert own_root.boxctl("status") == {"services": [], "jobs": [], "converge": None, "digest": None}
+    assert own_root.boxctl("status") == {"services": [], "jobs": [], "converge": None, "digest": None, "guard": None}
     assert time.monotonic() - began < 30

@@ -189,6 +189,25 @@ def test_a_box_without_gpu_devices_has_no_gpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("script", "found"),
+    [("echo ' 37'; echo 0", [37.0, 0.0]), ("echo No devices were found; exit 9", None), ("echo '[N/A]'", None)],
+)
+def test_asking_the_driver(
+    script: str, found: list[float] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    if found is not None:
+        assert gpus.use(tmp_path) == found
+        return
+    with pytest.raises(gpus.UnknownUseError, match="nvidia-smi"):
+        gpus.use(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("url", "address", "fields"),
     [
         ("schan://SCT1abc", "https://sctapi.ftqq.com/SCT1abc.send", {"title", "desp"}),
