@@ -96,8 +96,7 @@ def down(
             agreed = confirm(intent)
         if not agreed:
             if woken:
-                with board.step("power off again"):
-                    power_off(ledger, ledger.get(name), source)
+                _off_again(teardown, name)
             raise Refused("nothing was done", where=name)
         ledger.audit(name, "down", "begun", {"seen": intent.seen, "bytes": intent.size, "discard": discard})
         with _saying_what_is_left(teardown, name):
@@ -113,7 +112,6 @@ def results_place(name: str, below: Path = Path("gpubox-results")) -> Path:
 def _looked_at(teardown: _Teardown, record: BoxRecord) -> tuple[Plan, bool]:
     """The plan, and whether the box had to be powered on for it. Raises `Refused` when what is there would be lost."""
     ledger, source, board, name = teardown.ledger, teardown.source, teardown.board, record.name
-    woken = False
     with board.step("what exists only on the box") as step:
         intent = look(ledger, record, source, discard=teardown.discard)
         step.say(in_short(intent))
@@ -122,16 +120,41 @@ def _looked_at(teardown: _Teardown, record: BoxRecord) -> tuple[Plan, bool]:
         intent = replace(intent, record=record)
     off = intent.state in {"stopped", "stopping"} and record.root is not None
     if intent.seen == "unseen" and off and not teardown.discard:
-        board.note(f"`{name}` is off: it is powered on to look at its disk")
-        woken = True
-        with _refusing_what_cannot_be_seen(intent):
-            record = power_on(ledger, record, source, board, clock=teardown.clock)
-        with board.step("what exists only on the box") as step:
-            intent = look(ledger, record, source, discard=teardown.discard)
-            step.say(in_short(intent))
+        return _looked_at_after_power_on(teardown, intent), True
     if intent.seen == "unseen" and not teardown.discard:
-        raise _cannot_be_seen(intent, intent.reason or "")
-    return intent, woken
+        raise _cannot_be_seen(teardown, intent, intent.reason or "")
+    return intent, False
+
+
+def _looked_at_after_power_on(teardown: _Teardown, intent: Plan) -> Plan:
+    """A disk can only be looked at when its box is on; when nobody can look, it is off again afterwards."""
+    ledger, source, board, name = teardown.ledger, teardown.source, teardown.board, intent.name
+    board.note(f"`{name}` is off: it is powered on to look at its disk")
+    try:
+        record = power_on(ledger, intent.record, source, board, clock=teardown.clock)
+        with board.step("what exists only on the box") as step:
+            seen = look(ledger, record, source, discard=False)
+            step.say(in_short(seen))
+    except GpuboxError as error:
+        _off_again(teardown, name)
+        reason = f"it is off, and cannot be powered on: {error.message}"
+        raise _cannot_be_seen(teardown, intent, reason, first=error.hint) from error
+    if seen.seen == "unseen":
+        _off_again(teardown, name)
+        raise _cannot_be_seen(teardown, seen, seen.reason or "")
+    return seen
+
+
+def _off_again(teardown: _Teardown, name: str) -> None:
+    """As it was before we came. Should that go wrong, it is said, and what led here is raised all the same."""
+    record = teardown.ledger.get(name)
+    if record.state != "running":
+        return
+    try:
+        with teardown.board.step("power off again"):
+            power_off(teardown.ledger, record, teardown.source)
+    except GpuboxError as error:
+        teardown.board.note(error.message)
 
 
 def _save_and_stop(teardown: _Teardown, intent: Plan) -> _Saved:
@@ -289,26 +312,18 @@ def _balance(ledger: Ledger, source: Provider) -> Balance | None:
         return None
 
 
-def _cannot_be_seen(intent: Plan, reason: str) -> Refused:
+def _cannot_be_seen(teardown: _Teardown, intent: Plan, reason: str, *, first: str | None = None) -> Refused:
     name, last, heard = intent.name, intent.last_backup, intent.last_heard
+    record = teardown.ledger.get(name)
     since = f"it last answered at {heard:%Y-%m-%d %H:%M} UTC" if heard else "it has never answered"
     kept = f"the last backup is of {last.at:%Y-%m-%d %H:%M} UTC ({last.place})" if last else "nothing was backed up"
-    cost = f"; it is still rented and costs {bill(intent.record)}" if intent.record.price_per_hour is not None else ""
-    mend = f"`gpubox start {name}` and try again" if intent.record.root else f"set it up with `gpubox up {name}`"
+    cost = f"; it is still rented and costs {bill(record)}" if record.price_per_hour is not None else ""
+    mend = f"`gpubox start {name}` and try again" if record.root else f"set it up with `gpubox up {name}`"
     return Refused(
         f"what exists only on the box cannot be seen ({reason}), and would be lost: {since}; {kept}{cost}",
         where=name,
-        hint=f"{mend}, or give it up with `gpubox down {name} --discard`",
+        hint=f"{first + '; then ' if first else ''}{mend}, or give it up with `gpubox down {name} --discard`",
     )
-
-
-@contextmanager
-def _refusing_what_cannot_be_seen(intent: Plan) -> Iterator[None]:
-    """A box that cannot be powered on cannot be looked at."""
-    try:
-        yield
-    except GpuboxError as error:
-        raise _cannot_be_seen(intent, f"it is off, and cannot be powered on: {error.message}") from error
 
 
 @contextmanager

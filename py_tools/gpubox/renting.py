@@ -230,10 +230,11 @@ def _saying_that_it_bills(ledger: Ledger, record: BoxRecord, source: Provider) -
         if not source.bills:
             raise
         ledger.audit(record.name, "ready", "failed", {"error": error.message})
+        first = f"{error.hint}; " if error.hint else ""
         raise type(error)(
             f"{error.message}; `{record.name}` is rented all the same, and bills ({bill(record)})",
             where=error.where or record.name,
-            hint=f"`gpubox up {record.name}` tries again, `gpubox down {record.name}` gives it back",
+            hint=f"{first}`gpubox up {record.name}` tries again, `gpubox down {record.name}` gives it back",
         ) from error
 
 

@@ -250,8 +250,9 @@ class TestWithDataOnIt:
 
     def test_a_box_that_is_off_is_powered_on_for_a_look(self, owner: Owner, used: BoxRecord) -> None:
         owner.source.power_off(used)
-        refused(owner, "cannot be seen", "--discard")  # Boxes on paper let nobody in.
+        refused(owner, "cannot be seen", "0 CNY per hour", "--discard")  # Boxes on paper let nobody in.
         assert owner.sim.server.count("power_on") == 1
+        assert owner.sim.account.billing() == []
         assert any("powered on to look" in note for note in owner.words.notes)
 
     def test_without_stock_it_cannot_be_looked_at(self, owner: Owner, used: BoxRecord) -> None:
@@ -260,6 +261,14 @@ class TestWithDataOnIt:
         refused(owner, "cannot be powered on", "no such card free", "gpubox start mybox", "--discard")
         assert owner.known().state == "stopped"  # type: ignore[union-attr]
         assert len(owner.boxes()) == 1
+
+    def test_an_account_without_money_keeps_a_box_from_being_looked_at(self, owner: Owner, used: BoxRecord) -> None:
+        owner.sim.clock.advance(hours=60)
+        refused(owner, "would be lost", "last answered at 2026-03-01", "the account has", "--discard")
+        assert len(owner.boxes()) == 1
+        # AutoDL lets it hang while it starts. With money it goes on, and so does this.
+        owner.sim.account.wallet.deposit += 100
+        assert owner.down(discard=True).released
 
     def test_discard_needs_no_card(self, owner: Owner, used: BoxRecord) -> None:
         owner.source.power_off(used)
