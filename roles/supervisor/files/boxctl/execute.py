@@ -26,15 +26,16 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments[0])
     spec = files.read_json(path)
     name, root = path.parent.name, str(path.parents[2])
-    _say(logs.mark(name))
     if spec is None:
-        _say(f"boxctl: error: `{path}` cannot be read\n")
+        _say(f"{logs.mark(name)}boxctl: error: `{path}` cannot be read\n")
         return 78
     history = files.read_json(path.parent / "history.json") or {}
-    _end_survivors(name, root, history)
+    # Before the mark: while it waits, the last start's words are still those of the program.
     if wait := states.pause(history.get("exits", []), spec["start_seconds"], time.time()):
-        _say(f"boxctl: `{name}` ended again; the next start is in {wait:g} s\n")
+        _say(f"boxctl: the next start of `{name}` is in {wait:g} s\n")
         time.sleep(wait)  # TERM ends it.
+    _say(logs.mark(name))
+    _end_survivors(name, root, history)
     try:
         # Time to stop is the program's own; what is left after it is killed before supervisord kills us.
         child = Child(
