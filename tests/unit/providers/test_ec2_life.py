@@ -256,6 +256,24 @@ def test_only_ssh_from_the_callers_address_comes_in(ec2: Ec2Provider, cloud: Aws
     assert networks(cloud.groups()[0]) == {("tcp", port, port, "2001:db8::7/128")}
 
 
+def test_a_box_is_met_although_the_own_address_cannot_be_asked(ec2: Ec2Provider, cloud: Aws) -> None:
+    ref = ec2.create(Order(ORDER, box()))
+    cloud.faults.http("CheckIp", 2, status=503)
+    said: list[str] = []
+    assert ec2.ready(record(ref), said.append).endpoint.host == "127.0.0.1"
+    assert any("left as it was" in words for words in said)
+    assert networks(cloud.groups()[0]) == {("tcp", 22, 22, f"{ADDRESS}/32")}
+
+
+def test_a_group_that_stays_open_is_told(ec2: Ec2Provider, cloud: Aws) -> None:
+    ref = ec2.create(Order(ORDER, box()))
+    rule = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    cloud.client.authorize_security_group_ingress(GroupId=cloud.groups()[0]["GroupId"], IpPermissions=[rule])
+    cloud.faults.lie("RevokeSecurityGroupIngress")
+    with pytest.raises(Failed, match="lets in more than it should"):
+        ec2.ready(record(ref), quiet)
+
+
 def test_networks_of_the_box_file_are_let_in_and_stay(ec2: Ec2Provider, cloud: Aws) -> None:
     ref = ec2.create(Order(ORDER, box(ssh_from=["198.51.100.0/24", "0.0.0.0/0"], ssh_port=2222)))
     assert networks(cloud.groups()[0]) == {("tcp", 2222, 2222, net) for net in ("198.51.100.0/24", "0.0.0.0/0")}

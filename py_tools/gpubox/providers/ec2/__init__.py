@@ -266,7 +266,11 @@ class Ec2Provider:
         if tags.ORDER not in read:
             return "whom its owner chose"
         if networks is None:
-            networks = (self._my_address(),)
+            try:
+                networks = (self._my_address(),)
+            except Unreachable as error:
+                say(f"{error.message}; whom its security group admits is left as it was")
+                return "the address that was let in before"
         group = door.group(self._account, region, read[tags.ORDER], None, self._clock.now())
         if door.admit(self._account, region, group, networks, port):
             say(f"its security group now admits SSH from {', '.join(networks)}")

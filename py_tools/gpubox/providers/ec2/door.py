@@ -69,17 +69,25 @@ def group(account: Account, region: str, order: str, vpc: str | None, now: datet
 
 def admit(account: Account, region: str, group_id: str, networks: Iterable[str], port: int) -> bool:
     """Let SSH in from `networks` and from nowhere else, and nothing but SSH; whether that was a change."""
-    found = account.ask("ec2", region, "describe_security_groups", GroupIds=[group_id])["SecurityGroups"][0]
-    before = found.get("IpPermissions", [])
+    before = _rules(account, region, group_id)
     have = {entry for permission in before for entry in _entries(permission)}
     want = {(port, str(ip_network(network))) for network in networks}
     new = [_permission(*entry) for entry in sorted(want - have)]
     if new:
         account.ask("ec2", region, "authorize_security_group_ingress", GroupId=group_id, IpPermissions=new)
     old = [permission for permission in _apart(before) if not _entries(permission) <= want]
-    if old:
-        account.ask("ec2", region, "revoke_security_group_ingress", GroupId=group_id, IpPermissions=old)
-    return bool(new or old)
+    if not old:
+        return bool(new)
+    account.ask("ec2", region, "revoke_security_group_ingress", GroupId=group_id, IpPermissions=old)
+    # AWS says yes as well to the removal of a rule that it cannot find.
+    left = [permission for permission in _apart(_rules(account, region, group_id)) if not _entries(permission) <= want]
+    if left:
+        raise Failed(
+            f"the security group {group_id} lets in more than it should, and AWS does not take that away",
+            where=f"ec2 in {region}",
+            hint=f"remove all inbound rules of {group_id} in AWS's console but SSH from {', '.join(networks)}",
+        )
+    return True
 
 
 def key_pair(account: Account, region: str, order: str, public_key: str, now: datetime) -> None:
@@ -127,6 +135,12 @@ def _groups(account: Account, region: str, order: str) -> list[dict[str, Any]]:
     return found
 
 
+def _rules(account: Account, region: str, group_id: str) -> list[dict[str, Any]]:
+    found = account.ask("ec2", region, "describe_security_groups", GroupIds=[group_id])["SecurityGroups"][0]
+    rules: list[dict[str, Any]] = found.get("IpPermissions", [])
+    return rules
+
+
 def _permission(port: int, network: str) -> dict[str, Any]:
     ranges = (
         {"Ipv6Ranges": [{"CidrIpv6": network, "Description": "gpubox"}]}
@@ -137,10 +151,13 @@ def _permission(port: int, network: str) -> dict[str, Any]:
 
 
 def _apart(permissions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each rule with one source: AWS puts those together that differ in nothing else."""
+    """Each rule with one source and no description: AWS puts those together that differ in nothing else."""
     sources = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
     return [
-        {**{key: value for key, value in permission.items() if key not in sources}, source: [one]}
+        {
+            **{key: value for key, value in permission.items() if key not in sources},
+            source: [{key: value for key, value in one.items() if key != "Description"}],
+        }
         for permission in permissions
         for source in sources
         for one in permission.get(source, [])
