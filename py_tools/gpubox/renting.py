@@ -16,7 +16,7 @@ from gpubox.stock import until_in_stock
 from gpubox.words import money
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import timedelta
     from decimal import Decimal
     from pathlib import Path
@@ -79,18 +79,23 @@ def power_on(
     *,
     limit: Decimal | None = None,
     wait: timedelta | None = None,
+    switch: Callable[[BoxRecord], None] | None = None,
     clock: Clock = WALL,
 ) -> BoxRecord:
     """The box when it runs and can be logged in to; its endpoint and price are read anew.
 
-    Above the price `limit` per hour it is powered off again, and `Refused` raised. `wait`: as in `rent`.
+    Above the price `limit` per hour it is powered off again, and `Refused` raised. `wait`: as in `rent`. `switch`: how
+    a box that is off is powered on, when not by `Provider.power_on`.
     """
+    switch = switch or source.power_on
     if (state := state_of(record, source)) in {"stopped", "stopping"}:
         _refuse_dear_box(record, limit)
         with board.step("power on") as step:
             if state == "stopping":
                 source.power_off(record)  # Waits for it.
-            record = until_in_stock(lambda: _power_on(ledger, record, source), wait=wait, say=step.say, clock=clock)
+            record = until_in_stock(
+                lambda: _power_on(ledger, record, source, switch), wait=wait, say=step.say, clock=clock
+            )
     with board.step(f"a box from `{record.provider}`") as step:
         with _saying_that_it_bills(ledger, record, source):
             rented = source.ready(record, step.say)
@@ -193,10 +198,10 @@ def _rent(
         )
 
 
-def _power_on(ledger: Ledger, record: BoxRecord, source: Provider) -> BoxRecord:
+def _power_on(ledger: Ledger, record: BoxRecord, source: Provider, switch: Callable[[BoxRecord], None]) -> BoxRecord:
     ledger.audit(record.name, "power_on", "begun", {"ref": record.provider_ref})
     try:
-        source.power_on(record)
+        switch(record)
     except NoStock as error:
         ledger.audit(record.name, "power_on", "failed", {"error": error.message})
         raise _with_its_disk(record, error) from error

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gpubox import guard, preflight
+from gpubox import guard, preflight, preparing
 from gpubox.boxfile import BoxFile, load, not_yet
 from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gpubox.converge.events import Story
     from gpubox.converge.progress import Board, Step
 
-_PLAYBOOK = "up.yml"
+_PLAYBOOK, _PREPARE = "up.yml", "prepare.yml"
 # The login and the health of every service; a box that needs longer is asked once more, with every error explained.
 _ANSWER = 20.0
 
@@ -66,6 +66,7 @@ def up(
         refuse_what_is_not_yet(box, path)
         bundle = bundles.build()
         record = rent(ledger, name, box, path, board, wait=wait)
+        record = _prepared(ledger, record, box, bundle, board, wait)
         try:
             return _bring(ledger, record, box, bundle, board, full=full, early=early)
         except Unreachable:
@@ -112,19 +113,7 @@ def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.B
             if findings.blockers:
                 raise blocked(name, findings)
         root = _root(record)
-        with board.step("bundle") as step:
-            sent = bundles.upload(host, root, bundle)
-            step.say(f"{bundle.size // 1024} KiB sent" if sent else "on the box already")
-        with board.step("controller environment") as step:
-            python = preflight.controller_python(facts)
-            runs.ensure_controller(
-                host,
-                root,
-                bundle,
-                python=python.path if python is not None else None,
-                python_env=box.python_env.model_dump(exclude_none=True, mode="json"),
-                on_line=_last_words(step),
-            )
+        _deliver(host, root, facts, box, bundle, board)
         variables, digest = wanted(record, box, bundle)
         started = runs.start(host, root, bundle, digest=digest, variables=variables, playbook=_PLAYBOOK)
     story = _follow(login, root, started, board)
@@ -138,6 +127,53 @@ def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.B
     if trouble := guard.settle(ledger, name, status.get("guard")):
         warnings.append(trouble)
     return Up(ledger.get(name), status, changed=True, story=story, warnings=tuple(warnings))
+
+
+def _deliver(host: Host, root: str, facts: Facts, box: BoxFile, bundle: bundles.Bundle, board: Board) -> None:
+    """Put on the box what runs a playbook there."""
+    with board.step("bundle") as step:
+        sent = bundles.upload(host, root, bundle)
+        step.say(f"{bundle.size // 1024} KiB sent" if sent else "on the box already")
+    with board.step("controller environment") as step:
+        python = preflight.controller_python(facts)
+        runs.ensure_controller(
+            host,
+            root,
+            bundle,
+            python=python.path if python is not None else None,
+            python_env=box.python_env.model_dump(exclude_none=True, mode="json"),
+            on_line=_last_words(step),
+        )
+
+
+def _prepared(
+    ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, board: Board, wait: timedelta | None
+) -> BoxRecord:
+    """The box with its GPU; a new one is first prepared without, where the box file says so."""
+    cut_off = preparing.progress(ledger.audits(record.name)) == "begun"
+    if box.prepare is None and cut_off:
+        return preparing.with_gpu(ledger, record, provider(record.provider), board, wait=wait)
+    if box.prepare is None or (record.digest is not None and not cut_off):
+        return record
+
+    def look(record: BoxRecord) -> BoxRecord:
+        with Host(Login.of(record)) as host, board.step("facts and preflight") as step:
+            record, facts, findings = survey(host, record, box)
+            step.say(summary(facts))
+        if findings.blockers:
+            raise blocked(record.name, findings)
+        return record
+
+    def fetch(record: BoxRecord) -> None:
+        # The facts are those of the box with its GPU: what is fetched is what it needs then.
+        login, root, facts = Login.of(record), _root(record), Facts.model_validate(record.facts)
+        variables, digest = wanted(record, box, bundle)
+        with Host(login) as host:
+            _deliver(host, root, facts, box, bundle, board)
+            started = runs.start(host, root, bundle, digest=f"prepare-{digest}", variables=variables, playbook=_PREPARE)
+        _follow(login, root, started, board)
+
+    return preparing.prepare(ledger, record, provider(record.provider), board, look=look, fetch=fetch, wait=wait)
 
 
 def watch(name: str, *, board: Board) -> Story | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.cli import wait_for
+from e2e.test_plain_ansible import ansible, counts
 from sim.autodl import TOKEN, Running, autodl
 from sim.clock import SimClock
 from sim.machines import RealMachine, RealMachines
@@ -80,6 +81,10 @@ def test_a_box_of_autodl_from_order_to_receipt(gpubox: Gpubox, sim: Running) -> 
         assert (listed["state"], listed["price_per_hour"], listed["currency"]) == ("running", "1.88", "CNY")
         assert listed["guard_at"] is not None
         assert gpubox.json("up", "mybox")["changed"] is False
+
+        # What a box without its GPU is prepared with leaves nothing to do on one that is up.
+        prepared = ansible(gpubox, "-i", "inventories/gpubox.yml", "playbooks/prepare.yml", "--limit", "mybox")
+        assert counts(prepared, "mybox")["changed"] == 0
 
         # Off and on: another port, another password, the same disk.
         off = gpubox.json("stop", "mybox", "--yes")

@@ -17,7 +17,7 @@ LAYERS = (
     ("cli",),
     ("demo", "doctor"),
     ("up", "down", "add", "power", "chats", "logs", "bench", "cost", "offers", "sweep"),
-    ("takedown_look",),
+    ("takedown_look", "preparing"),
     ("takedown",),
     ("backup", "restore"),
     ("tunnels", "guard", "renting"),
