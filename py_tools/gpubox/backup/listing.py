@@ -61,6 +61,12 @@ class Plan:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
 
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        head = {"name": self.name, "root": self.root, "data_dir": self.data_dir, "home": self.home, "size": self.size}
+        texts = {"missing": self.missing, "incomplete": self.incomplete}
+        return {**head, **texts, "files": [file._asdict() for file in self.files]}
+
     def groups(self) -> list[tuple[str, str, int, int]]:
         """For a person: (kind, reason, number of files, bytes), what was declared first, the largest first."""
         sums: dict[tuple[str, str], tuple[int, int]] = {}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gpubox.converge.progress import Board, Step
     from gpubox.ledger import BoxRecord
 
-_SAY_EVERY = 0.2
+_SAY_EVERY = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def _verify(place: Path, *, as_json: bool) -> None:
 
 def _show_plan(intent: Plan, *, as_json: bool) -> None:
     if as_json:
-        emit_json({**asdict(intent), "size": intent.size})
+        emit_json(intent.as_dict())
         return
     rows = [(kind, reason, str(count), _mib(size)) for kind, reason, count, size in intent.groups()]
     emit_table(("kind", "what", "files", "MiB"), [*rows, ("", "all", str(len(intent.files)), _mib(intent.size))])
