@@ -61,8 +61,10 @@ class Root:
         return next(item for item in self.boxctl("status")["jobs"] if item["name"] == name)
 
     def supervisord(self) -> int:
-        """The process number of supervisord."""
-        return int((self.path / "supervisor" / "supervisord.pid").read_text())
+        """The process number of supervisord, once it has written it (a new one empties the file first)."""
+        written = self.path / "supervisor" / "supervisord.pid"
+        until(lambda: written.exists() and written.read_text().strip())
+        return int(written.read_text())
 
 
 def until(true: Callable[[], object], seconds: float = 60.0) -> None:

@@ -96,10 +96,7 @@ class BoxServer:
         self._thread.do(self._abort())
 
     def stop(self) -> None:
-        for child in list(self.children):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
-        self._thread.do(self._close())
+        self._thread.do(self._close(kill=True))
         self._thread.stop()
 
     async def _listen(self) -> None:
@@ -123,11 +120,17 @@ class BoxServer:
         for connection in list(self._connections):
             connection.abort()
 
-    async def _close(self) -> None:
+    async def _close(self, *, kill: bool = False) -> None:
         await self._abort()
         self._server.close()
         await self._server.wait_closed()
-        await asyncio.wait_for(asyncio.gather(*self._running), 30)
+        async with asyncio.timeout(30):
+            while self._running:
+                # A command may have been on its way to its start: its child appears only now.
+                for child in list(self.children) if kill else []:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(child, signal.SIGKILL)
+                await asyncio.wait(self._running, timeout=0.2)
 
     async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         task = asyncio.current_task()
