@@ -96,7 +96,8 @@ class Gather:
         for file in self.plan.files:
             if self._items[file.path].state == "gone":
                 self.notes.append(f"`{file.absolute}` was gone from the box before it could be read")
-        bad = {path: item.reason for path, item in self._items.items() if item.state in {"failed", "changed"}}
+        whole = {"home", "gone"}
+        bad = {path: item.reason or "it did not come" for path, item in self._items.items() if item.state not in whole}
         if bad:
             raise _failure(self.plan.name, bad)
 

@@ -90,7 +90,8 @@ class Part:
 
     def sha256(self) -> str | None:
         """In hex, once all of it is there and hashed."""
-        with self._hashing:
+        # Not under the lock of who hashes: `advance` leaves when it is taken.
+        with self._lock:
             return self._digest.hexdigest() if self._hashed == self._count else None
 
     def keep(self, target: Path, mtime_ns: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,28 @@ def test_a_part_takes_segments_in_any_order_and_is_hashed(tmp_path: Path) -> Non
     again.keep(tmp_path / "sub" / "whole", 10**18)
     assert (tmp_path / "sub" / "whole").read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["sub"]
+
+
+def test_asking_for_the_hash_keeps_nobody_from_hashing(tmp_path: Path) -> None:
+    content = os.urandom(2 * SEGMENT)
+    for number in range(40):
+        part = Part(tmp_path / f"part{number}", len(content))
+        ended = threading.Event()
+
+        def ask(part: Part = part, ended: threading.Event = ended) -> None:
+            while not ended.is_set():
+                part.sha256()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        for segment in part.missing():
+            part.write(segment, memoryview(content)[segment.offset : segment.offset + segment.length])
+            part.advance()
+        whole = part.sha256()
+        ended.set()
+        asking.join()
+        part.close()
+        assert whole is not None
 
 
 def test_a_part_that_rotted_gives_that_segment_back(tmp_path: Path) -> None:

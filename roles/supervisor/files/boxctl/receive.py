@@ -158,11 +158,10 @@ class _Receiver:
                 data = self._read(min(left, _PIECE))
                 left -= len(data)
                 try:
-                    os.pwrite(handle, data, offset)
+                    offset += _write(handle, data, offset)
                 except OSError:
                     self._read(left)
                     raise
-                offset += len(data)
         finally:
             os.close(handle)
         with open(os.open(_marks(part), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as marks:  # noqa: PTH123
@@ -188,6 +187,16 @@ class _Receiver:
             # The link was cut; nobody reads an answer.
             raise SystemExit(1)
         return data
+
+
+def _write(handle: int, data: bytes, offset: int) -> int:
+    """Write all of it: on a disk that is nearly full only a part may go at once."""
+    view = memoryview(data)
+    while view:
+        wrote = os.pwrite(handle, view, offset)
+        offset += wrote
+        view = view[wrote:]
+    return len(data)
 
 
 def _part(file: dict[str, Any]) -> Path:
