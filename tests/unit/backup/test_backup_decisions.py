@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpubox import backups, restore
+from gpubox.backup.gather import Gather
 from gpubox.backup.listing import from_answer
 from gpubox.backup.reuse import link_or_copy, remove_strays
 from gpubox.backups import Manifest, Saved
-from gpubox.errors import Failed, Refused, UsageError
+from gpubox.errors import Failed, Refused, TransferFailed, UsageError
 from gpubox.remote.transfer_part import SEGMENT, Part
 from gpubox.restore import Placed, RestorePlan, refuse, target_of
 
@@ -126,26 +127,29 @@ def test_a_part_takes_segments_in_any_order_and_is_hashed(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["sub"]
 
 
-def test_asking_for_the_hash_keeps_nobody_from_hashing(tmp_path: Path) -> None:
-    content = os.urandom(2 * SEGMENT)
-    for number in range(40):
-        part = Part(tmp_path / f"part{number}", len(content))
-        ended = threading.Event()
-
-        def ask(part: Part = part, ended: threading.Event = ended) -> None:
-            while not ended.is_set():
-                part.sha256()
-
-        asking = threading.Thread(target=ask)
+def test_asking_for_the_hash_does_not_wait_for_who_hashes(tmp_path: Path) -> None:
+    # Nor may it hold that lock: `advance` leaves when it is taken, and nobody would hash the last segment.
+    part = Part(tmp_path / "part", SEGMENT)
+    with part._hashing:
+        asking = threading.Thread(target=part.sha256, daemon=True)
         asking.start()
-        for segment in part.missing():
-            part.write(segment, memoryview(content)[segment.offset : segment.offset + segment.length])
-            part.advance()
-        whole = part.sha256()
-        ended.set()
-        asking.join()
-        part.close()
-        assert whole is not None
+        asking.join(10)
+        assert not asking.is_alive()
+    part.close()
+
+
+def test_a_file_without_a_fate_is_no_file_that_came(tmp_path: Path) -> None:
+    entry = {**_saved("results/a")._asdict(), "version": [1], "node": "1:1"}
+    places = {"root": "/r", "data_dir": "/", "home": "/"}
+    intent = from_answer("b", {"files": [entry], "missing": [], "incomplete": [], **places})
+    # It asks neither the box nor the disk.
+    gather = Gather(intent, *(None,) * 3, tmp_path, tmp_path, "token")  # type: ignore[arg-type]
+    item = gather._item(intent.files[0])
+    with pytest.raises(TransferFailed, match="results/a: it did not come"):
+        gather.further_rounds(lambda: None)  # type: ignore[arg-type,return-value]
+    item.settle("home")
+    gather.further_rounds(lambda: None)  # type: ignore[arg-type,return-value]
+    assert [file.path for file in gather.saved] == ["results/a"]
 
 
 def test_a_part_that_rotted_gives_that_segment_back(tmp_path: Path) -> None:
