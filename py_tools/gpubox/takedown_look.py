@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from gpubox.providers import Provider
 
 _ALIVE = ("running", "starting", "backoff")
+# POSIX sh. Files of the home and of the data disk that are younger than our first login there; what programs keep in
+# hidden directories, and what gpubox itself has brought, are nobody's work.
+_BY_HAND = """
+cd || exit 0
+root={root}; disk=${{root%/gpubox}}
+find . "$disk" -xdev \\( -path './.?*' -o -path "$root" -o -path ./gpubox-data/gpubox \\) -prune \\
+  -o -type f -newer .ssh/authorized_keys -print 2>/dev/null | sort -u | head -n 1001 | wc -l
+"""
 
 
 def plan(name: str, *, discard: bool = False) -> Plan:
@@ -86,6 +94,8 @@ def _asked(blank: Plan) -> Plan:
             if not _has_boxctl(host, record.root or ""):
                 if record.digest is not None:
                     return replace(blank, reason=f"what gpubox had set up in `{record.root}` is not there any more")
+                if count := _written_by_hand(host, record.root or ""):
+                    return replace(blank, reason=f"{count} on it were written by hand, and gpubox is not set up there")
                 return replace(blank, seen="nothing", reason="gpubox has set nothing up on it")
             status = Boxctl(host, record.root or "").call("status", retry=True)
         data = saving.plan(record.name)
@@ -93,6 +103,14 @@ def _asked(blank: Plan) -> Plan:
         return replace(blank, reason=error.message)
     running = [item["name"] for item in (*status["services"], *status["jobs"]) if item["state"] in _ALIVE]
     return replace(blank, seen="listed", data=data, running=tuple(running))
+
+
+def _written_by_hand(host: Host, root: str) -> str | None:
+    """How many files somebody has made on a box that gpubox is not set up on, in words."""
+    count = int(host.run(_BY_HAND.format(root=shlex.quote(root)), retry=True).stdout.strip() or 0)
+    if count == 0:
+        return None
+    return "more than 1000 files" if count > 1000 else f"{count} file{'s' if count > 1 else ''}"
 
 
 def _has_boxctl(host: Host, root: str) -> bool:

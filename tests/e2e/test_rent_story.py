@@ -135,6 +135,24 @@ def test_a_box_of_autodl_from_order_to_receipt(gpubox: Gpubox, sim: Running) -> 
     _no_secret(gpubox, {TOKEN, *passwords}, argv)
 
 
+def test_what_was_made_by_hand_on_a_box_that_never_converged(gpubox: Gpubox, boxes: BoxFactory) -> None:
+    with autodl(machines=RealMachines(), clock=SimClock(rate=20.0)) as sim:
+        gpubox.env.update(sim.environment)
+        gpubox.box_file("mybox", BOX_FILE + "gpu: {name: RTX 4090 D}\n")
+        assert "the box has no NVIDIA GPU" in gpubox("up", "mybox", code=1).stderr
+        assert gpubox.json("down", "mybox", "--dry-run")["seen"] == "nothing"
+        box = box_of(sim)
+        box.exec("mkdir -p /root/work /root/autodl-tmp/gpubox/x && touch /root/.hidden /root/autodl-tmp/gpubox/x/y")
+        assert gpubox.json("down", "mybox", "--dry-run")["seen"] == "nothing"
+        box.exec("echo mine > /root/work/notes.txt; echo mine > /root/autodl-tmp/more.txt")
+        refused = gpubox("down", "mybox", "--yes", code=3)
+        assert "2 files on it were written by hand" in refused.stderr
+        assert "--discard" in refused.stderr
+        assert len(sim.account.billing()) == 1
+        gpubox("down", "mybox", "--yes", "--discard")
+        assert sim.account.live() == []
+
+
 def _some_work(box: TestBox) -> str:
     """A result and a file beside it; the SHA-256 of the result."""
     done = box.exec(
