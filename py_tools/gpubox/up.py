@@ -13,10 +13,11 @@ from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
 from gpubox.converge.variables import digest as digest_of
 from gpubox.converge.variables import role_variables
-from gpubox.errors import NotYet, PreflightBlocked, RemoteCommandFailed, Unreachable, UsageError
+from gpubox.errors import GpuboxError, NotYet, PreflightBlocked, RemoteCommandFailed, Unreachable, UsageError
 from gpubox.ledger import BoxRecord, Ledger
 from gpubox.places import find_box_file
 from gpubox.providers import provider
+from gpubox.releasing import bill
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.early import EarlyQuestion
 from gpubox.remote.facts import Facts, read_facts
@@ -25,7 +26,7 @@ from gpubox.remote.login import Login
 from gpubox.renting import met, rent, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import timedelta
     from pathlib import Path
 
@@ -60,6 +61,7 @@ def up(
     path = find_box_file(name, box_file)
     # Shared: another `up` attaches to the same converge, but nobody takes the box down under our feet.
     with Ledger() as ledger, ledger.lock(name, shared=True), contextlib.ExitStack() as held:
+        held.enter_context(_bills_on(ledger, name, board))
         known = ledger.find(name)
         early = held.enter_context(_ask_early(known)) if known and known.root and met(known) and not full else None
         box = load(path)
@@ -82,6 +84,18 @@ def up(
                     raise
             again = rent(ledger, name, box, path, board, wait=wait)
             return _bring(ledger, again, box, bundle, board, full=full)
+
+
+@contextlib.contextmanager
+def _bills_on(ledger: Ledger, name: str, board: Board) -> Iterator[None]:
+    """Whatever goes wrong meanwhile: a box that costs money does so until somebody ends it, and that is said."""
+    try:
+        yield
+    except GpuboxError:
+        record = ledger.find(name)
+        if record is not None and record.state == "running" and provider(record.provider).bills:
+            board.note(f"`{name}` runs on and bills {bill(record)}; `gpubox down {name}` ends that")
+        raise
 
 
 def _bring(

@@ -139,7 +139,9 @@ def test_what_was_made_by_hand_on_a_box_that_never_converged(gpubox: Gpubox, box
     with autodl(machines=RealMachines(), clock=SimClock(rate=20.0)) as sim:
         gpubox.env.update(sim.environment)
         gpubox.box_file("mybox", BOX_FILE + "gpu: {name: RTX 4090 D}\n")
-        assert "the box has no NVIDIA GPU" in gpubox("up", "mybox", code=1).stderr
+        failed = gpubox("up", "mybox", code=1).stderr
+        assert "the box has no NVIDIA GPU" in failed
+        assert "`mybox` runs on and bills 1.88 CNY per hour; `gpubox down mybox` ends that" in failed
         assert gpubox.json("down", "mybox", "--dry-run")["seen"] == "nothing"
         box = box_of(sim)
         box.exec("mkdir -p /root/work /root/autodl-tmp/gpubox/x && touch /root/.hidden /root/autodl-tmp/gpubox/x/y")
