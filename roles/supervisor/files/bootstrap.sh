@@ -305,6 +305,9 @@ fi
 
 controller_is_right || { make_controller && changed=true; }
 put_files
+# Now, and never when it runs (-B in boxctl.sh): on a disk that is full by then Python leaves half of a compiled module
+# behind, and trips over it ever after.
+if $changed; then "$controller/bin/python" -m compileall -q "$root/lib/boxctl" >/dev/null 2>&1 || :; fi
 [ -z "$hook" ] || put_hook
 answer=$("$root/bin/boxctl" boot) || { told=true && printf '%s\n' "$answer" && exit 1; }
 case $answer in *'"changed": true'*) changed=true ;; esac

@@ -3,4 +3,4 @@
 GPUBOX_ROOT=$(cd "$(dirname "$0")/.." && pwd)
 PYTHONPATH=$GPUBOX_ROOT/lib
 export GPUBOX_ROOT PYTHONPATH
-exec "$GPUBOX_ROOT/controller/bin/python" -s -P -m boxctl "$@"
+exec "$GPUBOX_ROOT/controller/bin/python" -B -s -P -m boxctl "$@"
