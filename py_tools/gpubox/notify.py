@@ -1,4 +1,4 @@
-"""Words to a person's phone: a box was found, a job ended, a guard is about to fire, money runs low.
+"""Words to a person's phone: a box was found, money runs low. Of jobs, and of the guard, the box itself tells.
 
 Sent by the apprise library (`pip install 'gpubox[notify]'`). A destination is a URL as apprise writes it; it holds a
 secret, so it is in the environment, the keyring or a 0600 file, never in a box file, and in nobody's words.
@@ -76,22 +76,6 @@ def got_box(name: str, *, kind: str, price: Decimal | None, currency: str | None
     """A box was rented after `waited`; `kind` as in `RTX 4090 x 2`, `price` per hour."""
     money = f", {price} {currency} an hour" if price is not None and currency else ""
     return send(f"gpubox: got {name}", f"{name} is rented: {kind}{money}, after {in_words(waited)} of waiting.")
-
-
-def job_ended(name: str, job: dict[str, Any], took: timedelta) -> Sent:
-    """A job of the box `name` ended; `job` as `boxctl status` shows it."""
-    if job["state"] == "done":
-        words = f"The job {job['name']} on {name} is done after {in_words(took)}."
-    else:
-        reason = f": {job['last_error']}" if job.get("last_error") else ""
-        words = f"The job {job['name']} on {name} has ended ({job['state']}) after {in_words(took)}{reason}"
-    return send(f"gpubox: {job['name']} on {name}: {job['state']}", words)
-
-
-def guard_fires(name: str, why: str, left: timedelta) -> Sent:
-    """The guard of the box `name` powers it off in `left`; `why` is a sentence."""
-    words = f"{name} powers itself off in {in_words(left)}: {why}. `gpubox guard {name} --extend 2h` keeps it on."
-    return send(f"gpubox: {name} goes off", words)
 
 
 def balance_low(provider: str, amount: Decimal, currency: str, left: timedelta | None) -> Sent:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gpubox import accounts
 from gpubox.asking import Answer, ask_each, configured_accounts
 from gpubox.errors import AuthFailed, GpuboxError, Refused, UsageError
+from gpubox.funds import Funds, funds
 from gpubox.ledger import BoxRecord, Ledger
 from gpubox.providers import Alive, provider
 from gpubox.providers.clock import WALL
@@ -43,7 +44,10 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep saw. `not_asked`: accounts that did not answer; what they have is not known."""
+    """What a sweep saw. `not_asked`: accounts that did not answer; what they have is not known.
+
+    `troubles`: what went wrong with balances and messages, in sentences.
+    """
 
     boxes: tuple[Sighting, ...]
     missing: tuple[Missing, ...]
@@ -52,6 +56,8 @@ class Swept:
     not_asked: tuple[Answer[list[Alive]], ...] = ()
     settled: tuple[Settled, ...] = ()
     learned: tuple[Learned, ...] = ()
+    funds: tuple[Funds, ...] = ()
+    troubles: tuple[str, ...] = ()
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -90,6 +96,7 @@ def sweep(*, ignore: Sequence[str] = (), limit: float = TIME_LIMIT) -> Swept:
         learned = _learn(ledger, before, lists)
         after = ledger.boxes(include_released=True)
         found = sight(lists, after, ignore=ignore)
+        left, troubles = funds(ledger, list(lists), found, limit=limit)
         return Swept(
             boxes=tuple(found),
             missing=tuple(missing(lists, before, after)),
@@ -98,6 +105,8 @@ def sweep(*, ignore: Sequence[str] = (), limit: float = TIME_LIMIT) -> Swept:
             not_asked=tuple(answer for answer in answers if answer.error is not None),
             settled=tuple(one for one in settled if one.verdict != "busy"),
             learned=tuple(learned),
+            funds=tuple(left),
+            troubles=tuple(troubles),
         )
 
 

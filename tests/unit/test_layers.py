@@ -24,6 +24,7 @@ LAYERS = (
     ("status", "listing", "places", "chat", "receipt"),
     ("converge",),
     ("orders",),
+    ("funds",),
     ("asking", "sifting", "sighting", "reconcile", "releasing", "stock", "prices"),
     ("providers",),
     ("preflight",),

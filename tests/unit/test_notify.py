@@ -60,17 +60,6 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
             ),
             ["a is rented: RTX 4090 x 2, 3.96 CNY an hour", "1 h 40 min"],
         ),
-        (lambda: notify.job_ended("a", {"name": "train", "state": "done"}, timedelta(hours=2)), ["train on a is done"]),
-        (
-            lambda: notify.job_ended(
-                "a", {"name": "train", "state": "failed", "last_error": "CUDA out of memory"}, timedelta(minutes=3)
-            ),
-            ["failed", "CUDA out of memory"],
-        ),
-        (
-            lambda: notify.guard_fires("a", "its time to live of 8 h is over", timedelta(minutes=10)),
-            ["powers itself off in 10 min", "gpubox guard a --extend 2h"],
-        ),
         (
             lambda: notify.balance_low("autodl", Decimal("4.20"), "CNY", timedelta(hours=2)),
             ["autodl account has 4.20 CNY left", "lasts 2 h"],

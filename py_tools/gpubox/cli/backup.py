@@ -26,10 +26,10 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 def backup_command(
     name: str | None, to: Path | None, dry_run: bool, declared: bool, verify: Path | None, as_json: bool
 ) -> None:
-    """Bring home what exists only on a box: consistent, proven by SHA-256, and only what is not there yet.
+    """Bring home what exists only on a box: consistent, and every file proven.
 
-    It can be interrupted or cut off at any time: the same command goes on from there. A backup with a name like
-    20261122T093000Z is whole; `--verify` says whether it still is.
+    What is at home already does not come again. It can be interrupted or cut off at any time: the same command goes on
+    from there. A backup with a name like 20261122T093000Z is whole; `--verify` says whether it still is.
     """
     if verify is not None:
         _verify(verify, as_json=as_json)

@@ -26,7 +26,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "stop": ("boxes", "Stop what runs on a box and power it off; its disk stays."),
         "start": ("boxes", "Power a box on and bring its services back."),
         "ls": ("look", "Every box that the ledger knows."),
-        "backup": ("backup", "Bring home what exists only on a box: consistent, proven by SHA-256, and only what is not there yet."),
+        "backup": ("backup", "Bring home what exists only on a box: consistent, and every file proven."),
         "restore": ("backup", "Put a backup onto a box, the same or another one, every file proven."),
         "down": ("taking", "Bring home what exists only on a box, verify it, stop everything, give the box back."),
     },

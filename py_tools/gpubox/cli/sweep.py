@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpubox.cli.show import age, ask, emit_json, emit_table, json_option, yes_option
+from gpubox.durations import in_words
+from gpubox.words import exact, money
 
 if TYPE_CHECKING:
     from gpubox.ledger import BoxRecord
@@ -32,7 +34,8 @@ _WORDS = {"known": "known", "released": "ALIVE AFTER RELEASE", "forgotten": "FOR
     '{"boxes":[{"ref","mark":"known|released|forgotten|unknown","name","name_field","state","billing","per_hour",'
     '"currency","gpu","gpu_count","region","created_at","erase_at","ledger_state","ignored"}],"missing":[{"name","provider",'
     '"provider_ref"}],"bills":[{"currency","per_hour","alarming","unpriced"}],"asked":[...],"not_asked":[{"provider",'
-    '"error"}],"settled":[{"name","order","verdict","ref","at"}],"learned":[{"name","was","now"}],"unseen":[...]}'
+    '"error"}],"settled":[{"name","order","verdict","ref","at"}],"learned":[{"name","was","now"}],"unseen":[...],"funds":[{"provider",'
+    '"amount","currency","hours","low"}]}'
 )
 def sweep_command(
     to_adopt: str | None, name: str | None, to_release: str | None, ignore: tuple[str, ...], yes: bool, as_json: bool
@@ -138,11 +141,7 @@ def _show(swept: Swept) -> None:
         )
     elif swept.asked:
         click.echo(f"no box on {', '.join(swept.asked)}", err=True)
-    for bill in swept.bills:
-        price = f"{bill.per_hour} {bill.currency} per hour" if bill.currency else "at a price that is not known"
-        alarming = f", of which the ledger does not know {bill.alarming}" if bill.alarming else ""
-        unpriced = f" ({bill.unpriced} of unknown price)" if bill.unpriced and bill.currency else ""
-        click.echo(f"billing now: {price}{unpriced}{alarming}", err=True)
+    _show_money(swept)
     for gone in swept.missing:
         words = f"`{gone.name}` ({gone.provider}:{gone.provider_ref}) is in the ledger, and its provider has it no more"
         click.echo(f"{words}; `gpubox down {gone.name}` closes it", err=True)
@@ -153,8 +152,22 @@ def _show(swept: Swept) -> None:
         click.echo(_settled_words(one.name, one.verdict, one.ref), err=True)
     for answer in swept.not_asked:
         click.echo(f"warning: {answer.warning}", err=True)
+    for words in swept.troubles:
+        click.echo(f"warning: {words}", err=True)
     for words in swept.unseen:
         click.echo(f"note: {words}", err=True)
+
+
+def _show_money(swept: Swept) -> None:
+    for bill in swept.bills:
+        price = f"{bill.per_hour} {bill.currency} per hour" if bill.currency else "at a price that is not known"
+        alarming = f", of which the ledger does not know {bill.alarming}" if bill.alarming else ""
+        unpriced = f" ({bill.unpriced} of unknown price)" if bill.unpriced and bill.currency else ""
+        click.echo(f"billing now: {price}{unpriced}{alarming}", err=True)
+    for left in swept.funds:
+        if left.lasts is not None:
+            words = f"`{left.provider}` has {money(left.amount, left.currency)} left, enough for {in_words(left.lasts)}"
+            click.echo(f"warning: {words}" if left.low else words, err=True)
 
 
 def _settled_words(name: str, verdict: str, ref: str | None) -> str:
@@ -205,6 +218,16 @@ def _as_dict(swept: Swept) -> dict[str, Any]:
         "settled": [asdict(one) for one in swept.settled],
         "unseen": swept.unseen,
         "learned": [asdict(change) for change in swept.learned],
+        "funds": [
+            {
+                "provider": left.provider,
+                "amount": exact(left.amount),
+                "currency": left.currency,
+                "hours": round(left.lasts.total_seconds() / 3600, 2) if left.lasts is not None else None,
+                "low": left.low,
+            }
+            for left in swept.funds
+        ],
     }
 
 

@@ -45,6 +45,8 @@ class MemoryProvider:
     sticky: set[str] = field(default_factory=set)
     waits: threading.Event | None = None
     calls: list[tuple[str, str]] = field(default_factory=list)
+    # By default it is a provider that does not say what is left.
+    funds: Decimal | None = None
     bills: bool = True
     releases: bool = True
 
@@ -105,9 +107,9 @@ class MemoryProvider:
         return [offer for offer in self.market if wish.gpu is None or wish.gpu in offer.gpu]
 
     def balance(self) -> Balance | None:
-        """Ten."""
+        """What the test says."""
         self._called("balance", "")
-        return Balance(Decimal(10), "CNY")
+        return None if self.funds is None else Balance(self.funds, "CNY")
 
     def check(self) -> list[Finding]:
         """As planned."""
