@@ -123,18 +123,18 @@ print(*base.execute("PRAGMA integrity_check").fetchone(), *base.execute("SELECT 
 
 
 def test_a_cut_line_goes_on_where_it_was(kept: TestBox, other: TestBox, board: Board, home: Path) -> None:
-    fill(kept, f"{RESULTS}/model.bin", 60 * MIB)
+    fill(kept, f"{RESULTS}/model.bin", 80 * MIB)
     done = backup.backup("mybox", board=board, to=home)
     with Proxy(other.port, delay=0.02) as line, Ledger() as ledger:
         ledger.update("newbox", port=line.port)
         with pytest.raises(KeyboardInterrupt):
-            restore.restore("newbox", done.place, board=Board(_Interrupting(line, 20 * MIB, way="up")))
+            restore.restore("newbox", done.place, board=Board(_Interrupting(line, 40 * MIB, way="up")))
         assert other.exec(f"ls {RESULTS}").stdout == ""
         begun = line.counts()["up"]
-        cut = _Cutting(line, begun + 10 * MIB)
+        cut = _Cutting(line, begun + 8 * MIB)
         restore.restore("newbox", done.place, board=Board(cut))
         assert cut.done
-        assert line.counts()["up"] - begun < 58 * MIB
+        assert line.counts()["up"] - begun < 78 * MIB
     assert other.exec(f"sha256sum < {RESULTS}/model.bin").stdout == kept.exec(f"sha256sum < {RESULTS}/model.bin").stdout
 
 
@@ -153,11 +153,7 @@ def test_a_full_disk_on_the_box_leaves_nothing_half(boxes: BoxFactory, kept: Tes
     done = backup.backup("mybox", board=board, to=home)
     small = kept_box(boxes, "smallbox", data_size=24 * MIB)
     with pytest.raises(Failed, match="no space left"):
-        print(
-            restore.restore("smallbox", done.place, board=board),
-            small.exec(f"df -h {ROOT}; ls -la {RESULTS}; mount").stdout,
-            done,
-        )
+        restore.restore("smallbox", done.place, board=board)
     assert "model.bin" not in small.exec(f"ls {RESULTS}").stdout.split()
 
 

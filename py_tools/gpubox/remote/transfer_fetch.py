@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gpubox.errors import LinkLost, TransferFailed, Unreachable
 from gpubox.remote import explain, ssh_config
-from gpubox.remote.transfer_part import Part, Segment
+from gpubox.remote.transfer_part import SEGMENT, Part, Segment
 from gpubox.remote.transfer_session import Session
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ _BATCH_FILES = 128
 # Requests under way on one connection: what answers are on the line (2 MiB, OpenSSH's window) and what follows them.
 _AHEAD = 3
 _PIECE = 256 << 10
+# What one request asks for of a segment: after a cut little, then more with each that came. A cut loses what `ssh`
+# itself still holds, up to all that was asked for: on a line that is cut all the time that must not be much.
+_CAUTIOUS = 64 << 10
+_BOLDER = 4 << 10
 # Pauses between tries that bring nothing at all; whatever arrives begins the count anew.
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _FILE = struct.Struct(">I32sQqqQI")
@@ -81,6 +85,13 @@ class _Batch:
 class _Range:
     item: Item
     segment: Segment
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How much one connection asks for at once, in bytes."""
+
+    piece: int = SEGMENT
 
 
 _Task = _Batch | _Range
@@ -193,12 +204,14 @@ class Fetch:
     def _work(self) -> None:
         tries = 0
         mine: deque[_Task] = deque()
+        pace = _Pace()
         while True:
             before = self._arrived
             try:
-                self._converse(mine)
+                self._converse(mine, pace)
             except (LinkLost, Unreachable):
                 self._give_back(mine)
+                pace.piece = _CAUTIOUS
                 tries = 0 if self._arrived > before else tries + 1
                 if tries > len(PAUSES):
                     raise
@@ -213,7 +226,7 @@ class Fetch:
         if (error := worker.exception()) is not None:
             self._fail(error)
 
-    def _converse(self, mine: deque[_Task]) -> None:
+    def _converse(self, mine: deque[_Task], pace: _Pace) -> None:
         """One connection, for as long as there is work and it holds; what it has taken on stands in `mine`."""
         session = Session(self._login, self._root)
         try:
@@ -221,22 +234,27 @@ class Fetch:
                 self._sessions.add(session)
                 if self._stopped:
                     return
-            while self._take(session, mine):
+            while self._take(session, mine, pace):
                 task = mine[0]
+                more = False
                 if isinstance(task, _Range):
-                    self._receive_range(session, task)
+                    more = self._receive_range(session, task)
+                    pace.piece = min(SEGMENT, pace.piece + _BOLDER)
                 else:
                     self._receive_batch(session, task)
                 mine.popleft()
                 with self._changed:
-                    self._open -= 1
+                    if more:
+                        self._tasks.appendleft(task)
+                    else:
+                        self._open -= 1
                     self._changed.notify_all()
         finally:
             with self._changed:
                 self._sessions.discard(session)
             session.close()
 
-    def _take(self, session: Session, mine: deque[_Task]) -> bool:
+    def _take(self, session: Session, mine: deque[_Task], pace: _Pace) -> bool:
         """Ask for as much ahead as may be under way; False when there is nothing more to do."""
         while len(mine) < _AHEAD:
             with self._changed:
@@ -251,7 +269,7 @@ class Fetch:
                 task = self._tasks.popleft()
                 mine.append(task)
             if isinstance(task, _Range):
-                where = {"offset": task.segment.offset, "length": task.segment.length}
+                where = {"offset": task.segment.offset, "length": min(task.segment.length, pace.piece)}
                 session.ask({"do": "range", "file": task.item.source, **where})
             else:
                 session.ask({"do": "small", "files": [item.source for item in task.items]})
@@ -310,7 +328,8 @@ class Fetch:
         item.settle("home")
         return True
 
-    def _receive_range(self, session: Session, task: _Range) -> None:
+    def _receive_range(self, session: Session, task: _Range) -> bool:
+        """Take a part of a segment; whether more of it is to come."""
         item, segment = task.item, task.segment
         part = item.growing
         assert part is not None
@@ -318,23 +337,27 @@ class Fetch:
         if kind == b"J":
             answer = session.answer(length)
             self.lost(item, "gone" if answer.get("gone") else "failed", answer["error"])
-            return
+            return False
         buffer = memoryview(bytearray(_PIECE))
-        while segment.length:
-            got = session.into(buffer[: min(segment.length, _PIECE)])
+        while length:
+            got = session.into(buffer[: min(length, _PIECE)])
+            length -= got
             if item.state != "coming":
-                segment.length -= got
                 continue
             with self._explained(item.part):
                 part.write(segment, buffer[:got])
             self._count(got)
         if session.object()["short"]:
             self.lost(item, "changed", "it became shorter while it was read")
-        if item.state == "coming":
-            with self._explained(item.part):
-                for rotten in part.advance():
-                    self._again(item, rotten)
-            self._maybe_whole(item)
+        if item.state != "coming":
+            return False
+        if segment.length:
+            return True
+        with self._explained(item.part):
+            for rotten in part.advance():
+                self._again(item, rotten)
+        self._maybe_whole(item)
+        return False
 
     def _again(self, item: Item, segment: Segment) -> None:
         self._count(-segment.length)
