@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpubox.errors import Refused, UsageError
 from gpubox.ledger import BoxRecord, Ledger
+from gpubox.providers import provider
 from gpubox.remote import sshline
 from gpubox.remote.facts import read_facts
 from gpubox.remote.first_contact import ensure_identity, first_contact
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gpubox.providers import Rented
     from gpubox.remote.login import Endpoint
 
 
@@ -40,20 +42,23 @@ def add(
     """Pin the host key of the box that `line` names, install our key there and write the box into the ledger.
 
     `line` may be None for a box that is known: then its endpoint stays. `password` is asked at most once, `accept`
-    gets the fingerprint and the key of a host that is new. `accept_new_key` forgets the pinned key first.
+    gets the fingerprint and the key of a host that is new. `accept_new_key` forgets the pinned key first; that is also
+    for boxes that a provider made, which otherwise are not added.
     Raises `BadSshLine`, `AuthFailed`, `HostKeyChanged`, `Unreachable`, and `Refused` when `accept` says no.
     """
     with Ledger() as ledger, ledger.lock(name):
         known = ledger.find(name)
         if known is not None and known.state == "released":
             known = None
-        endpoint, notes, own_keys = _endpoint(name, line, known)
-        if known is not None and known.provider != "attach":
-            raise UsageError(
-                f"`{name}` is a box of the provider `{known.provider}`; its login is not given by hand",
-                hint="choose another name",
-            )
         pinned = known.host_key if known and not accept_new_key else None
+        notes: tuple[str, ...] = ()
+        own_keys: tuple[Path, ...] = ()
+        if known is not None and known.provider != "attach":
+            rented = _rented(known, line, accept_new_key=accept_new_key)
+            endpoint, pinned = rented.endpoint, rented.host_key
+            password = (lambda: rented.password or "") if rented.password else password
+        else:
+            endpoint, notes, own_keys = _endpoint(name, line, known)
         identity = ensure_identity()
         host_key = first_contact(
             name,
@@ -79,6 +84,16 @@ def add(
             record = ledger.update(name, facts=read_facts(host).model_dump(mode="json"))
         ledger.audit(name, "add", "done", {"host": endpoint.host, "port": endpoint.port, "user": endpoint.user})
     return Added(record, notes, known is not None)
+
+
+def _rented(known: BoxRecord, line: str | None, *, accept_new_key: bool) -> Rented:
+    """A box that a provider made, as that one says it is now; only its new host key can be accepted by hand."""
+    if line or not accept_new_key:
+        raise UsageError(
+            f"`{known.name}` is a box of the provider `{known.provider}`; its login is not given by hand",
+            hint="choose another name",
+        )
+    return provider(known.provider).ready(known, lambda _: None)
 
 
 def _endpoint(

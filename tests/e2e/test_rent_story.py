@@ -144,6 +144,11 @@ def test_what_was_made_by_hand_on_a_box_that_never_converged(gpubox: Gpubox, box
         assert "`mybox` runs on and bills 1.88 CNY per hour; `gpubox down mybox` ends that" in failed
         assert gpubox.json("down", "mybox", "--dry-run")["seen"] == "nothing"
         box = box_of(sim)
+        # As after a move to another host: nobody but a person may say that this is right.
+        box.change_host_key()
+        assert "gpubox add mybox --accept-new-key" in gpubox("up", "mybox", code=4).stderr
+        gpubox("add", "mybox", box.ssh_line, "--accept-new-key", "--yes", code=2)
+        gpubox("add", "mybox", "--accept-new-key", "--yes")
         box.exec("mkdir -p /root/work /root/autodl-tmp/gpubox/x && touch /root/.hidden /root/autodl-tmp/gpubox/x/y")
         assert gpubox.json("down", "mybox", "--dry-run")["seen"] == "nothing"
         box.exec("echo mine > /root/work/notes.txt; echo mine > /root/autodl-tmp/more.txt")
