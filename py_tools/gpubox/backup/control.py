@@ -63,6 +63,11 @@ class Control:
         if left:
             self._tried(ask)
 
+    def lend(self) -> Session | None:
+        """The connection, for somebody who closes it; the next request opens another one."""
+        session, self._session = self._session, None
+        return session
+
     def _tried(self, once: Callable[[Session, Callable[[], None]], _T]) -> _T:
         tries = 0
 
@@ -83,6 +88,5 @@ class Control:
                 tries += 1
 
     def _close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
+        if (session := self.lend()) is not None:
             session.close()

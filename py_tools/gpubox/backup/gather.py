@@ -31,7 +31,10 @@ _NAMED = 10
 
 
 class Gather:
-    """One backup's worth of files. `saved`, `notes` and `plan` are what the manifest is made of."""
+    """One backup's worth of files. `saved`, `notes` and `plan` are what the manifest is made of.
+
+    `copied`: whether the box has made copies that it may now remove.
+    """
 
     def __init__(
         self, plan: Plan, control: Control, fetch: Fetch, reuse: Reuse, files: Path, parts: Path, token: str
@@ -49,6 +52,7 @@ class Gather:
         self._held: list[Item] | None = None
         self._hashing: list[Item] = []
         self._looks: list[Future[None]] = []
+        self.copied = False
 
     @property
     def saved(self) -> list[Saved]:
@@ -76,7 +80,7 @@ class Gather:
             look.result()
         self._release_held()
         self._hash_big()
-        self._fetch.finish()
+        self._fetch.finish(self._control.lend())
 
     def further_rounds(self, connect: Callable[[], Fetch]) -> None:
         """Fetch again what has changed while it was read. Raises `TransferFailed` naming what does not come whole."""
@@ -173,6 +177,7 @@ class Gather:
             if self._reuse.take(file.path, size, file.sha256):
                 item.settle("home")
                 return
+        self.copied = True
         request = {"do": "copy", "file": file.absolute, "copy": file.copy, "version": file.version}
         try:
             made = self._control.call({**request, "token": self._token})

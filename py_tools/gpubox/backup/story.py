@@ -80,8 +80,9 @@ def carry_out(
         with backups.alone(place):
             work = _Work(login.name, place)
             counter = _Counter(step)
-            reuse = Reuse(work.files, *_last(ledger, record.name, place))
             with Fetch(login, root, counter.add, connections=connections) as fetch, Control(login, root) as control:
+                # While the connections are being made.
+                reuse = Reuse(work.files, *_last(ledger, record.name, place))
                 intent = listing.ask(control, record.name, search=search, seconds=seconds)
                 on_plan(intent)
                 counter.total = intent.size
@@ -89,8 +90,9 @@ def carry_out(
                 gather.first_round()
                 gather.further_rounds(lambda: Fetch(login, root, counter.add, connections=connections))
                 saved, sha256, size = work.commit(gather)
-                with contextlib.suppress(GpuboxError):
-                    control.call({"do": "end", "token": work.token})
+                if gather.copied:
+                    with contextlib.suppress(GpuboxError):
+                        control.call({"do": "end", "token": work.token})
         notes = (*gather.notes, *(f"{path} had rotted and was fetched again" for path in reuse.rotten))
         ledger.note_backup(record.name, saved, files=len(gather.saved), size=size, sha256=sha256)
         done = Backup(

@@ -100,6 +100,8 @@ _Task = _Batch | _Range
 class Fetch:
     """`with Fetch(...) as fetch: fetch.add(items); fetch.finish()`: connections open while the list is being made.
 
+    They are one less than `connections`: the one that makes the list is lent to `finish` when it has done.
+
     `on_bytes` gets the bytes of files as they come, from one thread at a time. Errors are those of `Session`, and
     `TransferFailed` for what cannot be written here; `add`, `known` and `finish` raise them.
     """
@@ -125,7 +127,7 @@ class Fetch:
     def __enter__(self) -> Fetch:
         # Every child reads it: written before there are several.
         ssh_config.write(self._login)
-        for _ in range(self._connections):
+        for _ in range(max(1, self._connections - 1)):
             self._pool.submit(self._work).add_done_callback(self._ended)
         return self
 
@@ -175,11 +177,14 @@ class Fetch:
             if item.state == "coming":
                 item.state, item.reason = state, reason
 
-    def finish(self) -> None:
-        """Wait until everything that was added has its fate."""
+    def finish(self, session: Session | None = None) -> None:
+        """Wait until everything that was added has its fate; over `session`, too, which is closed then."""
         with self._changed:
             self._complete = True
             self._changed.notify_all()
+        if session is not None:
+            self._work(session)
+        with self._changed:
             while self._open and self._error is None:
                 self._changed.wait()
             self._check()
@@ -201,17 +206,17 @@ class Fetch:
             missing.append(rotten)
         return [_Range(item, segment) for segment in missing]
 
-    def _work(self) -> None:
+    def _work(self, session: Session | None = None) -> None:
         tries = 0
         mine: deque[_Task] = deque()
         pace = _Pace()
         while True:
             before = self._arrived
             try:
-                self._converse(mine, pace)
+                self._converse(mine, pace, session or Session(self._login, self._root))
             except (LinkLost, Unreachable):
                 self._give_back(mine)
-                pace.piece = _CAUTIOUS
+                session, pace.piece = None, _CAUTIOUS
                 tries = 0 if self._arrived > before else tries + 1
                 if tries > len(PAUSES):
                     raise
@@ -226,9 +231,8 @@ class Fetch:
         if (error := worker.exception()) is not None:
             self._fail(error)
 
-    def _converse(self, mine: deque[_Task], pace: _Pace) -> None:
+    def _converse(self, mine: deque[_Task], pace: _Pace, session: Session) -> None:
         """One connection, for as long as there is work and it holds; what it has taken on stands in `mine`."""
-        session = Session(self._login, self._root)
         try:
             with self._changed:
                 self._sessions.add(session)
