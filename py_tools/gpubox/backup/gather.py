@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gpubox.backup.reuse import link_or_copy, remove_strays
 from gpubox.backups import Saved
 from gpubox.errors import RemoteCommandFailed, TransferFailed
-from gpubox.remote.transfer_fetch import ROTTEN, SMALL, Item
+from gpubox.remote.transfer_fetch import SMALL
+from gpubox.remote.transfer_item import ROTTEN, Item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -18,7 +18,8 @@ from gpubox.backup.reuse import Reuse, remove_strays
 from gpubox.errors import GpuboxError
 from gpubox.ledger import Ledger
 from gpubox.remote.login import Login
-from gpubox.remote.transfer_fetch import CONNECTIONS, Fetch, cannot_write
+from gpubox.remote.transfer_fetch import CONNECTIONS, Fetch
+from gpubox.remote.transfer_item import cannot_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

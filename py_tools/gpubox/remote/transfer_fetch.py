@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import struct
 import threading
 from collections import deque
@@ -12,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gpubox.errors import LinkLost, TransferFailed, Unreachable
+from gpubox.errors import LinkLost, Unreachable
 from gpubox.remote import explain, ssh_config
+from gpubox.remote.transfer_item import ROTTEN, Item, cannot_write, land
 from gpubox.remote.transfer_part import SEGMENT, Part, Segment
 from gpubox.remote.transfer_session import Session
 
@@ -40,39 +40,6 @@ _BOLDER = 4 << 10
 # Pauses between tries that bring nothing at all; whatever arrives begins the count anew.
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _FILE = struct.Struct(">I32sQqqQI")
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """A file that is to come home: from `source` on the box to `target`; its `sha256` where the box has told it.
-
-    `state`: "coming"; "home" (proven, `size`, `sha256` and `mtime_ns` are those of what came); "gone" from the box;
-    "changed" while it was read (`own` is the SHA-256 of what came); or "failed", for `reason`. `part` is where a big
-    one grows. `version` is what it was when the box told its hash; empty for a copy that was made for us.
-    """
-
-    source: str
-    target: Path
-    part: Path
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
-    version: tuple[int, ...] = ()
-    state: str = "coming"
-    reason: str = ""
-    own: str = ""
-    growing: Part | None = None
-
-    def settle(self, state: str, reason: str = "") -> None:
-        """Its fate is known."""
-        self.state, self.reason = state, reason
-        if self.growing is not None:
-            self.growing.close()
-
-    def discard(self) -> None:
-        """Forget what came of it."""
-        for path in (self.part, self.part.with_name(f"{self.part.name}.segments")):
-            path.unlink(missing_ok=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -327,7 +294,7 @@ class Fetch:
             item.settle("failed", ROTTEN)
             return False
         with self._explained(item.target):
-            _land(item.target, data, version[1])
+            land(item.target, data, version[1])
         item.size, item.mtime_ns, item.sha256, item.version = len(data), version[1], sha256, version
         item.settle("home")
         return True
@@ -398,41 +365,3 @@ class Fetch:
             yield
         except OSError as error:
             raise cannot_write(self._login.name, place, error) from error
-
-
-ROTTEN = "its bytes have changed on the box and its times have not: the disk there may be failing"
-
-
-def cannot_write(name: str, place: Path, error: OSError) -> TransferFailed:
-    """The error of a disk of this machine."""
-    return TransferFailed(
-        f"cannot write below `{place.parent}`: {error.strerror or error}",
-        where=name,
-        hint="make room, or choose another directory; what arrived is kept, nothing on the box was changed",
-    )
-
-
-def _land(target: Path, data: bytes, mtime_ns: int) -> None:
-    """Write a small file under its final name; never into one that is there, which may be linked to an older backup."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    path = str(target)
-    for _ in range(3):
-        try:
-            handle = os.open(path, flags, 0o400)
-            break
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            target.unlink()
-    else:
-        handle = os.open(path, flags, 0o400)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(handle, left) :]
-        os.utime(handle, ns=(mtime_ns, mtime_ns))
-    except OSError:
-        target.unlink()
-        raise
-    finally:
-        os.close(handle)
