@@ -7,7 +7,6 @@ import hashlib
 import struct
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ from gpubox.remote.transfer_session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
 
@@ -88,27 +86,35 @@ class Fetch:
         self._arrived = 0
         self._sessions: set[Session] = set()
         self._growing: list[Part] = []
-        self._connections = connections
-        self._pool = ThreadPoolExecutor(connections)
+        # Daemons, and no pool: a Ctrl-C may come before there is anybody to end them, and Python waits for a pool's.
+        self._workers = [threading.Thread(target=self._run, daemon=True) for _ in range(max(1, connections - 1))]
 
     def __enter__(self) -> Fetch:
         # Every child reads it: written before there are several.
         ssh_config.write(self._login)
-        for _ in range(max(1, self._connections - 1)):
-            self._pool.submit(self._work).add_done_callback(self._ended)
+        try:
+            for worker in self._workers:
+                worker.start()
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+        for worker in self._workers:
+            worker.join()
+        for part in self._growing:
+            part.close()
+
+    def _stop(self) -> None:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
             for session in self._sessions:
                 session.end()
-        self._pool.shutdown(wait=True)
-        for part in self._growing:
-            part.close()
 
     def add(self, items: Iterable[Item]) -> None:
         """Have these come, too. Raises what has stopped the others."""
@@ -194,8 +200,10 @@ class Fetch:
             else:
                 return
 
-    def _ended(self, worker: Future[None]) -> None:
-        if (error := worker.exception()) is not None:
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - raised in the thread of whoever waits
             self._fail(error)
 
     def _converse(self, mine: deque[_Task], pace: _Pace, session: Session) -> None:
