@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -29,6 +30,9 @@ _KEYS = (
 
 def pytest_configure() -> None:
     """Takes the keys of accounts away, before anything else."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Whatever a shell starts in the background ignores Ctrl-C, and so would all that these tests start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for key in _KEYS:
         os.environ.pop(key, None)
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
