@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from gpubox.errors import Failed, Refused
 from gpubox.providers.base import Rented
+from gpubox.providers.greeting import greets
 from gpubox.remote.login import Endpoint
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class AttachProvider:
         endpoint = _endpoint(record)
         if endpoint.proxy_jump is not None:
             return "unknown"
-        return "running" if _greets(endpoint.host, endpoint.port) else "unknown"
+        return "running" if greets(endpoint.host, endpoint.port, _PROBE_SECONDS) else "unknown"
 
     def power_on(self, record: BoxRecord) -> None:
         """Refused, with how a person does it."""
@@ -113,12 +113,3 @@ def _by_hand(record: BoxRecord, action: Action, then: str = "") -> NoReturn:
         where=record.name,
         hint=how_by_hand(record, action) + then,
     )
-
-
-def _greets(host: str, port: int) -> bool:
-    """Whether an SSH server answers there. A port that is open and silent is a gateway without a box behind it."""
-    try:
-        with socket.create_connection((host, port), timeout=_PROBE_SECONDS) as connection:
-            return connection.makefile("rb").read(4) == b"SSH-"
-    except OSError:
-        return False

@@ -1,34 +1,9 @@
-"""The simulated AutoDL as a process of its own: prints one JSON line with what a client needs, ends with its stdin.
-
-Steered over `/_sim/` (see `sim.server`). `--real`: its boxes are test boxes; else they are on paper.
-"""
+"""The simulated AutoDL as a process of its own; see `sim.standalone`."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from decimal import Decimal
-
 from sim.autodl import autodl
-from sim.clock import SimClock
-from sim.machines import PaperMachines, RealMachines
-
-
-def main() -> None:
-    """Serve until stdin is closed."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--real", action="store_true")
-    parser.add_argument("--rate", type=float, default=1.0, help="simulated seconds per second")
-    parser.add_argument("--deposit", type=Decimal, default=Decimal(100), help="yuan")
-    options = parser.parse_args()
-    clock = SimClock(rate=options.rate)
-    machines = RealMachines() if options.real else PaperMachines(clock)
-    with autodl(machines=machines, clock=clock, deposit=options.deposit) as sim:
-        sys.stdout.write(json.dumps(sim.environment) + "\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-
+from sim.standalone import run
 
 if __name__ == "__main__":
-    main()
+    run(autodl)
