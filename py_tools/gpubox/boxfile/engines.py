@@ -123,3 +123,17 @@ class Ollama(Section):
     )
     port: Port = Field(default=11434, description="Port on 127.0.0.1 of the box.")
     env: dict[VariableName, Word] = Field(default={}, description="Environment variables of the server. No secrets.")
+
+
+class FlashAttn(Section):
+    """FlashAttention in the environment of the engine: a wheel where one fits, else built on the box."""
+
+    version: Version | None = Field(
+        default=None, description="Version; left out: the one that the role `flash_attn` pins."
+    )
+    build: Literal["auto", "wheel", "source"] = Field(
+        default="auto", description="wheel: refuse to compile. source: compile even where a wheel fits."
+    )
+    max_jobs: Positive | None = Field(
+        default=None, description="Compilers at the same time, at most; left out: what CPUs and memory allow."
+    )

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from gpubox.boxfile.autodl import Autodl
 from gpubox.boxfile.compshare import Compshare
 from gpubox.boxfile.ec2 import Ec2
-from gpubox.boxfile.engines import Ktransformers, Ollama, Vllm
+from gpubox.boxfile.engines import FlashAttn, Ktransformers, Ollama, Vllm
 from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotations
     BoxPath,
     Duration,
@@ -34,6 +34,7 @@ __all__ = [
     "Ec2",
     "Engine",
     "Finetune",
+    "FlashAttn",
     "Gpu",
     "Guard",
     "Ktransformers",
@@ -199,6 +200,9 @@ class BoxFile(Section):
     vllm: Vllm | None = Field(default=None, description="Settings of `engine: vllm`.")
     ktransformers: Ktransformers | None = Field(default=None, description="Settings of `engine: ktransformers`.")
     ollama: Ollama | None = Field(default=None, description="Settings of `engine: ollama`.")
+    flash_attn: FlashAttn | None = Field(
+        default=None, description="FlashAttention for the engine; KTransformers (classic) has it anyway."
+    )
     web_ui: Annotated[
         Annotated[bool, Tag(SHORT)] | Annotated[WebUi, Tag(LONG)],
         Discriminator(_form),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from unit.ansible.conftest import CHECKOUT, Ansible
 
@@ -43,3 +44,12 @@ def test_remove_ends_with_what_it_may_run_on(tmp_path: Path) -> None:
         next(i for i, task in enumerate(tasks) if task.startswith(role)) for role in ("vllm", "base", "supervisor")
     ]
     assert order == sorted(order)
+
+
+def test_models_are_fetched_first_and_waited_for_last() -> None:
+    """Roles that depend on the engine are included while it runs, so the play's own words are read."""
+    tasks = [task["name"] for task in yaml.safe_load((CHECKOUT / "playbooks/up.yml").read_text())[0]["tasks"]]
+    order = ["Start fetching the models", "Start making the environment of the engine", "Serve the model"]
+    places = [tasks.index(name) for name in [*order, "Wait for the models"]]
+    assert places == sorted(places)
+    assert tasks.index("Start fetching the models") < tasks.index("Start making the environment of vLLM")
