@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 DEV_STAMP := $(VENV)/.made-dev
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-build lint docs bench clean
 
 demo: $(STAMP)
 	@$(BIN)/gpubox demo
 
 test: $(DEV_STAMP)
 	@$(BIN)/pytest
+
+# Compiles with real compilers and fetches gigabytes: not part of `make test`. docs/builds.md says what it takes.
+test-build: $(DEV_STAMP)
+	@nice -n 5 $(BIN)/pytest -m build --timeout=5400 -o log_cli=true -o log_cli_level=INFO
 
 lint: $(DEV_STAMP)
 	@$(BIN)/ruff check py_tools tests benchmarks roles
