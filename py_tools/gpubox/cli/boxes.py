@@ -99,7 +99,10 @@ def add_command(name: str, line: str | None, accept_new_key: bool, yes: bool, as
 @click.option("--full", is_flag=True, help="Run the playbook even when nothing has changed.")
 @click.option("--no-tunnel", is_flag=True, help="Leave the tunnels closed.")
 @_wait_option
-@json_option('{"name","changed","seconds","urls":{service: url},"services":[...],"jobs":[...]}')
+@json_option(
+    '{"name","changed","seconds","urls":{service: url},"services":[...],"jobs":[...],'
+    '"chain":{"seconds","links":[{"name","job","seconds"}],"advice"}|null}'
+)
 def up_command(
     name: str, box_file: Path | None, full: bool, no_tunnel: bool, wait: timedelta | None, as_json: bool
 ) -> None:
@@ -112,6 +115,7 @@ def up_command(
     """
     import time
 
+    from gpubox.converge.chain import WORTH_TELLING, longest_chain
     from gpubox.status import ENGINES
     from gpubox.up import up
 
@@ -121,6 +125,7 @@ def up_command(
         urls = {} if no_tunnel else _open_tunnels(name, result, shown)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
+    chain = longest_chain(result.story) if result.story else None
     if as_json:
         emit_json(
             {
@@ -130,9 +135,14 @@ def up_command(
                 "urls": urls,
                 "services": result.status["services"],
                 "jobs": result.status["jobs"],
+                "chain": chain.as_dict() if chain else None,
             }
         )
         return
+    if chain and chain.seconds >= WORTH_TELLING:
+        click.echo(f"longest chain: {chain.words()}", err=True)
+        if chain.advice:
+            click.echo(f"  shorter with: {chain.advice}", err=True)
     click.echo(f"ready after {time.monotonic() - begun:.1f} s", err=True)
     for label, url in urls.items():
         click.echo(f"{label}: {url}/v1" if label in ENGINES else f"{label}: {url}")

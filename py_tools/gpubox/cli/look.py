@@ -52,7 +52,7 @@ def status_command(name: str, as_json: bool) -> None:
     """What runs on a box: services, jobs, tunnels."""
     from gpubox.status import status
 
-    answer = status(name)
+    answer = status(name, _beside)
     if as_json:
         emit_json(answer)
         return
@@ -89,7 +89,7 @@ def logs_command(name: str, what: str, lines: int, follow: bool) -> None:
     """
     from gpubox.logs import logs
 
-    logs(name, what, lines=lines, follow=follow, say=click.echo)
+    logs(name, what, lines=lines, follow=follow, say=click.echo, moved=_beside)
 
 
 @click.command(name="ssh", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -98,18 +98,12 @@ def logs_command(name: str, what: str, lines: int, follow: bool) -> None:
 def ssh_command(name: str, command: tuple[str, ...]) -> None:
     """A shell, or one command, on a box.
 
-    The pinned host key, the right port and key: nothing to look up.
+    The pinned host key, the right port and key: nothing to look up. A rented box that has moved is found again.
     """
-    import os
+    from gpubox.shell import shell
 
-    from gpubox.ledger import Ledger
-    from gpubox.remote.login import Login
-    from gpubox.remote.ssh_config import ssh_argv
-
-    with Ledger() as ledger:
-        argv = ssh_argv(Login.of(ledger.get(name)), *command)
     sys.stdout.flush()
-    os.execvp(argv[0], argv)  # noqa: S606 - the terminal is given to ssh
+    sys.exit(shell(name, command, say=_beside))
 
 
 @click.command(name="ls")
@@ -140,6 +134,11 @@ def ls_command(everything: bool, as_json: bool) -> None:
         click.echo(line, err=True)
 
 
+def _beside(words: str) -> None:
+    """What is said while the data goes to stdout."""
+    click.echo(words, err=True)
+
+
 def _service_row(item: dict[str, Any]) -> tuple[str, ...]:
     state = item["state"]
     if state == "running" and item.get("healthy") is False:
@@ -156,7 +155,7 @@ def _service_row(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _job_row(item: dict[str, Any]) -> tuple[str, ...]:
-    from gpubox.converge.progress import job_words
+    from gpubox.converge.jobs import job_words
 
     words = str(item.get("last_error") or "") or job_words(item.get("progress") or {})
     return (str(item["name"]), str(item["state"]), duration(_took(item)), _dash(item.get("exit_code")), words)

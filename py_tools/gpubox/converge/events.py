@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpubox.converge.jobs import Job, seconds_of
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -38,13 +40,33 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """When a job ran: seconds since 1970, by the box's clock."""
+
+    name: str
+    started: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """One task that ran to its end. `status` is ok, changed, failed, ignored or unreachable."""
+    """One task that ran to its end. `status` is ok, changed, failed, ignored or unreachable.
+
+    `ended`: seconds since 1970 by the box's clock, None where it was not told. `jobs`: those that the task started or
+    waited for, and that have ended.
+    """
 
     role: str | None
     task: str
     status: str
     seconds: float
+    ended: float | None = None
+    jobs: tuple[Span, ...] = ()
+
+    @property
+    def began(self) -> float | None:
+        """When it began, by the box's clock."""
+        return None if self.ended is None else self.ended - self.seconds
 
 
 @dataclass(slots=True)
@@ -59,10 +81,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Story:
-    """The converge so far, folded from its messages. Times are seconds."""
+    """The converge so far, folded from its messages. Times are seconds; `begun` and `now` by the box's clock."""
 
     roles: dict[str, Role] = field(default_factory=dict)
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
     tasks_total: int = 0
     tasks_done: int = 0
     changed: int = 0
@@ -71,6 +93,8 @@ class Story:
     end: dict[str, Any] | None = None
     offset: int = 0
     current: str | None = None
+    begun: float | None = None
+    now: float | None = None
     _tasks: dict[str, tuple[str | None, str]] = field(default_factory=dict)
 
     def take(self, message: Message) -> None:
@@ -79,13 +103,18 @@ class Story:
             self.offset = int(message.data.get("offset", self.offset))
             self._event(message.data["event"])
         elif message.type == "job":
-            self.jobs[str(message.data["name"])] = dict(message.data.get("progress") or {})
+            name = str(message.data["name"])
+            self.jobs.setdefault(name, Job(name)).take(dict(message.data.get("progress") or {}))
+        elif message.type == "heartbeat":
+            self.now = seconds_of(message.data.get("t"))
         elif message.type == "end":
             self.end = message.data
 
     def _event(self, event: dict[str, Any]) -> None:
         kind = event.get("event")
-        if kind == "play":
+        if kind == "start":
+            self.begun = seconds_of(event.get("t"))
+        elif kind == "play":
             self.tasks_total += int(event.get("tasks", 0))
         elif kind == "task":
             role = event.get("role")
@@ -103,7 +132,10 @@ class Story:
         if status == "skipped":
             return
         seconds = float(event.get("s", 0.0))
-        self.finished.append(Finished(role, _without_role(task, role), str(status), seconds))
+        ended = seconds_of(event.get("t"))
+        self.finished.append(
+            Finished(role, _without_role(task, role), str(status), seconds, ended, _spans(event.get("jobs")))
+        )
         if role:
             state = self.roles.setdefault(role, Role(role))
             state.seconds += seconds
@@ -122,3 +154,12 @@ _ARGUMENTS = "Validating arguments"
 
 def _without_role(task: str, role: str | None) -> str:
     return task.removeprefix(f"{role} : ") if role else task
+
+
+def _spans(jobs: object) -> tuple[Span, ...]:
+    found = []
+    for job in jobs if isinstance(jobs, list) else []:
+        started, ended = seconds_of(job.get("started")), seconds_of(job.get("ended"))
+        if started is not None and ended is not None:
+            found.append(Span(str(job.get("name", "")), started, ended))
+    return tuple(found)

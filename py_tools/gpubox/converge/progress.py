@@ -10,7 +10,9 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+
+from gpubox.converge.jobs import clock, job_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from gpubox.converge.events import Story
+    from gpubox.converge.jobs import Job
 
 State = Literal["running", "done", "failed", "kept"]
 
@@ -185,10 +188,11 @@ class PlainRenderer:
                 words = "" if task.status == "ok" else f" ({task.status})"
                 self._print(f"  {task.role or 'play'}: {task.task}{words} {clock(task.seconds)}")
         self._told = len(story.finished)
-        for name, progress in story.jobs.items():
-            if not job_words(progress):
-                continue
-            self._once(f"job {name}", f"    {name}: {job_words(progress)}", every=_PLAIN_EVERY)
+        for job in story.jobs.values():
+            if words := _words(job):
+                # That it has ended is said at once.
+                every = _PLAIN_EVERY if job.state == "running" else 0.0
+                self._once(f"job {job.name}", f"    {job.name}: {words}", every=every)
 
     def _once(self, key: str, text: str, *, every: float = 0.0) -> None:
         then, said = self._said.get(key, (float("-inf"), ""))
@@ -251,38 +255,6 @@ class LiveRenderer:
         return Group(*(part for step in board.steps[self._printed :] for part in _lines(step)))
 
 
-def clock(seconds: float) -> str:
-    """`4.2 s`, `1:05 min` or `2:03:07 h`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02d} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d} h"
-
-
-def job_words(progress: dict[str, Any]) -> str:
-    """One line of a job's progress: label, how far, and its figures."""
-    parts = [str(progress.get("label", "")).strip()]
-    done, total = progress.get("done"), progress.get("total")
-    unit = str(progress.get("unit", "")).strip()
-    if isinstance(done, int | float):
-        parts.append(
-            f"{_number(done)}{f' of {_number(total)}' if isinstance(total, int | float) else ''} {unit}".strip()
-        )
-    for key, value in progress.items():
-        if key not in ("label", "done", "total", "unit") and isinstance(value, int | float):
-            parts.append(f"{key} {_number(value)}")
-    return " · ".join(part for part in parts if part)
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int) or float(value).is_integer():
-        return f"{int(value)}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-
-
 def _beside(detail: str) -> str:
     return f" ({detail})" if detail else ""
 
@@ -315,18 +287,39 @@ def _lines(step: Step) -> Iterator[RenderableType]:
         changed = f"  {role.changed} changed" if role.changed else ""
         task = f"  {role.task}" if running else ""
         yield Text.assemble("    ", mark, role.name, (f"{changed}{task}", "dim"), (f"  {clock(role.seconds)}", "cyan"))
-    for name, progress in story.jobs.items():
-        yield _job_line(name, progress)
+    for job in story.jobs.values():
+        yield _job_line(job, _elapsed(job, story.now), width=max(map(len, story.jobs)))
 
 
-def _job_line(name: str, progress: dict[str, Any]) -> RenderableType:
+def _job_line(job: Job, elapsed: float | None, *, width: int) -> RenderableType:
     from rich.text import Text
 
-    done, total = progress.get("done"), progress.get("total")
+    mark, style = {"done": ("✓", "green"), "failed": ("✗", "red"), "lost": ("✗", "red")}.get(job.state, ("▸", "blue"))
+    done, total = job.progress.get("done"), job.progress.get("total")
     bar = ""
-    if isinstance(done, int | float) and isinstance(total, int | float) and total:
+    if job.state == "running" and isinstance(done, int | float) and isinstance(total, int | float) and total:
         full = round(_BAR_WIDTH * min(1.0, done / total))
         bar = "━" * full + "╌" * (_BAR_WIDTH - full) + " "
     return Text.assemble(
-        "      ▸ ", name, "  ", (bar, "green"), (job_words(progress), "dim"), overflow="ellipsis", no_wrap=True
+        (f"      {mark} ", style),
+        f"{job.name:<{width}}  ",
+        (bar, "green"),
+        (_words(job), "dim"),
+        (f"  {clock(elapsed)}" if elapsed is not None else "", "cyan"),
+        overflow="ellipsis",
+        no_wrap=True,
     )
+
+
+def _words(job: Job) -> str:
+    if job.state in ("running", "done"):
+        running = job.state == "running"
+        words = job_words(job.progress, speed=job.speed() if running else None, left=job.left() if running else None)
+        return words if running else " · ".join(part for part in (words, "done") if part)
+    return f"{job.state}: {job_words(job.progress)}".rstrip(": ")
+
+
+def _elapsed(job: Job, now: float | None) -> float | None:
+    """Seconds that it has run, by the box's clock alone."""
+    end = job.ended if job.ended is not None else now
+    return max(0.0, end - job.started) if end is not None and job.started is not None else None

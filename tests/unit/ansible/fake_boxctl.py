@@ -51,7 +51,8 @@ def job(jobs: dict[str, dict[str, Any]], verb: str, name: str, stdin: str) -> tu
     if jobs[name]["spec"]["argv"] == ["hangs"]:
         return 1, {"error": "still running"}
     bad = jobs[name]["spec"]["argv"] == ["fails"]
-    jobs[name].update(state="failed" if bad else "done", exit_code=7 if bad else 0)
+    times = {"started": "2026-01-02T03:04:05Z", "ended": "2026-01-02T03:05:05Z"}
+    jobs[name].update(state="failed" if bad else "done", exit_code=7 if bad else 0, **times)
     if bad:
         jobs[name]["last_error"] = "it broke"
         return 1, {"error": "the job failed"}

@@ -80,6 +80,29 @@ def test_names_roles(ansible: Ansible) -> None:
     assert len(tasks) == told[1]["tasks"]
 
 
+def test_tells_when_jobs_ran_that_were_waited_for(ansible: Ansible) -> None:
+    path = ansible.place / "events.jsonl"
+    ansible.environment["GPUBOX_EVENTS"] = str(path)
+    job = {"root": str(ansible.root), "state": "done", "key": "k", "argv": ["works"], "secret_env": {"TOKEN": SECRET}}
+    tasks = [
+        {"name": "One", "gpubox_job": {**job, "name": "one"}},
+        {"name": "Both", "gpubox_job": {**job, "name": "{{ item }}"}, "loop": ["one", "two"]},
+        {"name": "Only started", "gpubox_job": {**job, "name": "three", "state": "started"}},
+    ]
+    done = ansible.play(tasks)
+    assert done.returncode == 0, done.stdout
+    told = events(path)
+    names = {event["id"]: event["name"] for event in told if event["event"] == "task"}
+    jobs = {names[event["id"]]: event.get("jobs") for event in told if event["event"] == "result"}
+    times = {"started": "2026-01-02T03:04:05Z", "ended": "2026-01-02T03:05:05Z"}
+    assert jobs == {
+        "One": [{"name": "one", **times}],
+        "Both": [{"name": "one", **times}, {"name": "two", **times}],
+        "Only started": None,
+    }
+    assert SECRET not in path.read_text()
+
+
 def test_trouble_with_the_file_stops_nothing(ansible: Ansible) -> None:
     ansible.environment["GPUBOX_EVENTS"] = str(ansible.place / "no" / "such" / "directory" / "events.jsonl")
     done = ansible.play([shell("Fine", "true")])

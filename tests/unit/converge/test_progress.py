@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from gpubox.converge.events import Message, Story
-from gpubox.converge.progress import Board, LiveRenderer, PlainRenderer, clock, job_words
+from gpubox.converge.jobs import job_words
+from gpubox.converge.progress import Board, LiveRenderer, PlainRenderer
 
 
 def story() -> Story:
@@ -64,13 +65,6 @@ def test_a_terminal_sees_roles_jobs_and_bars() -> None:
     assert "● vllm  Wait" in text
     assert "▸ train  ━━━╌" in text
     assert "42 of 336 step" in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(4.24, "4.2 s"), (65, "1:05 min"), (7387, "2:03:07 h"), (59.96, "60.0 s")]
-)
-def test_clock(seconds: float, words: str) -> None:
-    assert clock(seconds) == words
 
 
 def test_job_words_without_figures() -> None:

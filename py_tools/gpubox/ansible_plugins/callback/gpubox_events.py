@@ -97,9 +97,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible has no type
         host, task = result.host.get_name(), result.task
         began = self._started.pop((host, task._uuid), None)
         seconds = 0.0 if began is None else round(time.monotonic() - began, 3)
-        words: Mapping[str, str] = {}
+        words: Mapping[str, object] = {}
         if status in {"failed", "ignored", "unreachable"}:
             words = _words(result.result, hidden=bool(task.no_log))
+        elif jobs := _jobs(result.result):
+            words = {"jobs": jobs}
         self._emit("result", id=task._uuid, host=host, status=status, s=seconds, **words)
 
     def _open(self) -> None:
@@ -122,6 +124,17 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible has no type
             self._display.warning(
                 f"gpubox_events: cannot write `{self._path}`: {error.strerror}; no more events are written"
             )
+
+
+def _jobs(result: Mapping[str, Any]) -> list[dict[str, object]]:
+    """When each job ran that the module `gpubox_job` started or waited for, of one call or of a loop."""
+    items = [result, *(result.get("results") or [])]
+    found = (item.get("job") for item in items if isinstance(item, dict))
+    return [
+        {key: job[key] for key in ("name", "started", "ended")}
+        for job in found
+        if isinstance(job, dict) and job.get("started") and job.get("ended") and "name" in job
+    ]
 
 
 def _words(result: Mapping[str, Any], *, hidden: bool) -> dict[str, str]:

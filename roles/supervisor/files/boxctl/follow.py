@@ -88,7 +88,7 @@ class _Reports:
             view = jobs.view(self._layout, name)
             if view["state"] != "running" and (view["ended"] or "") < self._since:
                 continue
-            report = {**(view["progress"] or {}), "state": view["state"]}
+            report = {**(view["progress"] or {}), **{key: view[key] for key in ("state", "started", "ended")}}
             if self._sent.get(name) != report:
                 self._sent[name] = report
                 _say({"type": "job", "name": name, "progress": report})
