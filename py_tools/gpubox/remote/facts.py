@@ -29,7 +29,11 @@ class _Fact(BaseModel):
 
 
 class System(_Fact):
-    """Names and versions of the operating system. `unix_time` in seconds, by the box's clock."""
+    """Names and versions of the operating system. `unix_time` in seconds, by the box's clock.
+
+    `glibcxx`: newest interface of the system's libstdc++, as in "3.4.30". `ld_library_path`: what a login has set, with
+    links followed, so that it names the CUDA toolkit that is meant.
+    """
 
     hostname: str = ""
     user: str = "root"
@@ -44,6 +48,8 @@ class System(_Fact):
     libc: Literal["glibc", "musl", "unknown"] = "unknown"
     libc_version: str | None = None
     init: str = ""
+    glibcxx: str | None = None
+    ld_library_path: str | None = None
     systemd: bool = False
     locale: str = ""
     unix_time: int | None = None
@@ -53,6 +59,8 @@ class Cpu(_Fact):
     """Logical CPUs of the host, and what the box may really use: `effective`, in cores (0.5 is half a core).
 
     `quota_cores` is the cgroup's CPU time limit, `cpuset` and `affinity` count the CPUs that may be run on.
+    `physical_effective`: different cores among these, at most the quota. `throttled`: how often the box was stopped
+    since it started because its quota was used up. `load1`: load of the whole host.
     """
 
     model: str = ""
@@ -64,7 +72,18 @@ class Cpu(_Fact):
     cpuset: int | None = None
     quota_cores: float | None = None
     effective: float = 0.0
+    physical_effective: int | None = None
+    throttled: int | None = None
+    load1: float | None = None
     flags: tuple[str, ...] = ()
+
+
+class NumaNode(_Fact):
+    """One NUMA node that the box may take memory from: its size in bytes, and how many of the box's CPUs are on it."""
+
+    node: int
+    memory: int | None = None
+    cpus: int = 0
 
 
 class Memory(_Fact):
@@ -117,7 +136,8 @@ class Gpu(_Fact):
     """The NVIDIA side of the box.
 
     `nvidia_smi`: `placeholder` is the 0-byte file of a box started without GPU, `hung` a driver that does not answer.
-    `driver_cuda` is the newest CUDA that the driver knows, `nvcc_version` that of the installed toolkit.
+    `driver_cuda` is the newest CUDA that the driver knows, `nvcc_version` that of the compiler found first, `toolkits`
+    the directories /usr/local/cuda-* that have one.
     """
 
     nvidia_smi: Literal["ok", "absent", "placeholder", "failed", "hung"] = "absent"
@@ -128,6 +148,7 @@ class Gpu(_Fact):
     cards: tuple[Card, ...] = ()
     nvcc: str | None = None
     nvcc_version: str | None = None
+    toolkits: tuple[str, ...] = ()
 
 
 class Python(_Fact):
@@ -149,6 +170,16 @@ class Pip(_Fact):
     """Where pip's packages come from, without user, password and query."""
 
     index_url: str | None = None
+
+
+class Compilers(_Fact):
+    """Versions of what sources are built with; None where it is not there."""
+
+    gcc: str | None = None
+    gxx: str | None = None
+    cmake: str | None = None
+    ninja: str | None = None
+    git: str | None = None
 
 
 class Gpubox(_Fact):
@@ -175,16 +206,22 @@ class Autodl(_Fact):
 
 
 class Facts(_Fact):
-    """Everything that the probe found. `read_at`: seconds by this machine's clock when the answer was there."""
+    """Everything that the probe found. `read_at`: seconds by this machine's clock when the answer was there.
+
+    `conda_glibcxx`: newest interface of the libstdc++ that conda's base environment brings along.
+    """
 
     system: System = System()
     cpu: Cpu = Cpu()
+    numa: tuple[NumaNode, ...] = ()
     memory: Memory = Memory()
     disks: tuple[Disk, ...] = ()
     gpu: Gpu = Gpu()
     pythons: tuple[Python, ...] = ()
     conda: str | None = None
+    conda_glibcxx: str | None = None
     tools: dict[str, str | None] = {}
+    compilers: Compilers = Compilers()
     libraries: dict[str, str | None] = {}
     pip: Pip = Pip()
     listening: tuple[int, ...] = ()

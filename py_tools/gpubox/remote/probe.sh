@@ -185,10 +185,22 @@ cpuset_level() {
         first_line "$cpuset_file"
         if [ -n "$LINE" ]; then
             count_list "$LINE"
-            if [ "$COUNT" -gt 0 ]; then at_most "$COUNT"; fi
+            if [ "$COUNT" -gt 0 ] && { [ -z "$LEAST" ] || [ "$COUNT" -lt "$LEAST" ]; }; then
+                LEAST=$COUNT CPU_LIST=$LINE
+            fi
             return 0
         fi
     done
+}
+
+# How often the box was stopped because its CPU quota was used up; the level with the quota counts.
+throttled_level() {
+    while read -r throttled_key throttled_value; do
+        [ "$throttled_key" = nr_throttled ] || continue
+        if is_count "$throttled_value" && [ "$throttled_value" -ge "${THROTTLED:-0}" ]; then
+            THROTTLED=$throttled_value
+        fi
+    done 2>/dev/null <"$1/cpu.stat"
 }
 
 memory_level() {
@@ -213,6 +225,19 @@ memory_level() {
 }
 
 # ---- sections ------------------------------------------------------------------------------------------------------
+
+# glibcxx_of FILE: sets GLIBCXX to the newest interface of that libstdc++, as in 3.4.30. The name of the file tells it
+# (libstdc++.so.6.0.30 has GLIBCXX_3.4.30: libstdc++ manual, "ABI Policy and Guidelines"); a copy by another name is read.
+glibcxx_of() {
+    GLIBCXX=
+    [ -r "$1" ] || return 0
+    glibcxx_file=$(readlink -f "$1" 2>/dev/null)
+    glibcxx_number=${glibcxx_file##*/libstdc++.so.6.0.}
+    if is_count "$glibcxx_number"; then GLIBCXX=3.4.$glibcxx_number; else
+        GLIBCXX=$(limited tr -cs 'A-Z0-9_.' '\n' <"$glibcxx_file" | sed -n 's/^GLIBCXX_\(3\.4\.[0-9]*\)$/\1/p' |
+            sort -t . -k 3n | tail -n 1)
+    fi
+}
 
 system_section() {
     first_line "$R/proc/sys/kernel/hostname"
@@ -264,6 +289,23 @@ system_section() {
     text_or_null libc_version "$libc_version"
     first_line "$R/proc/1/comm"
     text init "$LINE"
+    GLIBCXX=
+    for system_lib in "$R/usr/lib/$(uname -m)-linux-gnu" "$R"/usr/lib64 "$R"/lib64 "$R"/usr/lib/*-linux-gnu "$R"/usr/lib; do
+        glibcxx_of "$system_lib/libstdc++.so.6"
+        [ -z "$GLIBCXX" ] || break
+    done
+    text_or_null glibcxx "$GLIBCXX"
+    system_paths=
+    system_rest=${LD_LIBRARY_PATH:-}:
+    while [ -n "$system_rest" ]; do
+        system_path=${system_rest%%:*}
+        system_rest=${system_rest#*:}
+        # /usr/local/cuda is a link, and what it points to says which toolkit it is.
+        if [ -n "$system_path" ]; then
+            system_paths=$system_paths${system_paths:+:}$(readlink -f "$system_path" 2>/dev/null || echo "$system_path")
+        fi
+    done
+    text_or_null ld_library_path "$system_paths"
     if [ -d "$R/run/systemd/system" ]; then flag systemd yes; else flag systemd no; fi
     text locale "$LANGUAGE_SET"
     number unix_time "$(date +%s)"
@@ -271,33 +313,7 @@ system_section() {
 }
 
 cpu_section() {
-    CPU_LOGICAL='' cpu_model='' cpu_flags='' cpu_sockets='' cpu_physical=
-    if [ -r "$R/proc/cpuinfo" ]; then
-        while IFS="$TAB" read -r cpu_key cpu_value; do
-            case $cpu_key in
-                logical) CPU_LOGICAL=$cpu_value ;;
-                model) cpu_model=$cpu_value ;;
-                sockets) cpu_sockets=$cpu_value ;;
-                physical) cpu_physical=$cpu_value ;;
-                flags) cpu_flags=$cpu_value ;;
-            esac
-        done <<FOUND
-$(awk -F: '
-    /^processor[ \t]*:/ { logical++ }
-    /^(model name|Model|Hardware)[ \t]*:/ && model == "" { model = $0; sub(/^[^:]*:[ \t]*/, "", model) }
-    /^physical id[ \t]*:/ { id = $2; if (!(id in sockets)) { sockets[id] = 1; s++ } }
-    /^core id[ \t]*:/ { core = id "/" $2; if (!(core in cores)) { cores[core] = 1; c++ } }
-    /^(flags|Features)[ \t]*:/ && flags == "" { flags = $2 }
-    END { print "logical\t" logical; print "model\t" model; print "sockets\t" s; print "physical\t" c; print "flags\t" flags }
-' "$R/proc/cpuinfo" 2>/dev/null)
-FOUND
-    fi
-    first_line "$R/sys/devices/system/cpu/online"
-    if [ -n "$LINE" ]; then
-        count_list "$LINE"
-        if [ "$COUNT" -gt 0 ]; then CPU_LOGICAL=$COUNT; fi
-    fi
-    cpu_affinity=
+    cpu_affinity='' CPU_LIST='' THROTTLED=
     cpu_list=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' "$R/proc/self/status" 2>/dev/null)
     if [ -n "$cpu_list" ]; then
         count_list "$cpu_list"
@@ -308,18 +324,71 @@ FOUND
 
     LEAST=
     cgroup_of cpu
-    if [ -n "$BASE" ]; then each_level cpu_level; fi
+    if [ -n "$BASE" ]; then
+        each_level cpu_level
+        each_level throttled_level
+    fi
     cpu_quota_milli=$LEAST
     LEAST=
     cgroup_of cpuset
     if [ -n "$BASE" ]; then each_level cpuset_level; fi
     cpu_set=$LEAST
+    # The kernel keeps the affinity inside the cpuset; where both are known the shorter list is the true one.
+    if [ -n "$cpu_list" ] && { [ -z "$cpu_set" ] || [ "$cpu_affinity" -le "$cpu_set" ]; }; then CPU_LIST=$cpu_list; fi
 
+    CPU_LOGICAL='' cpu_model='' cpu_flags='' cpu_sockets='' cpu_physical='' cpu_allowed=
+    if [ -r "$R/proc/cpuinfo" ]; then
+        while IFS="$TAB" read -r cpu_key cpu_value; do
+            case $cpu_key in
+                logical) CPU_LOGICAL=$cpu_value ;;
+                model) cpu_model=$cpu_value ;;
+                sockets) cpu_sockets=$cpu_value ;;
+                physical) cpu_physical=$cpu_value ;;
+                allowed) cpu_allowed=$cpu_value ;;
+                flags) cpu_flags=$cpu_value ;;
+            esac
+        done <<FOUND
+$(awk -F: -v allowed="$CPU_LIST" '
+    function may_run(cpu,    lists, n, at, ends) {
+        n = split(allowed, lists, ",")
+        for (at = 1; at <= n; at++) {
+            split(lists[at], ends, "-")
+            if (cpu >= ends[1] + 0 && cpu <= ends[ends[2] == "" ? 1 : 2] + 0) return 1
+        }
+        return n == 0
+    }
+    /^processor[ \t]*:/ { logical++; cpu = $2 + 0; mine = may_run(cpu) }
+    /^(model name|Model|Hardware)[ \t]*:/ && model == "" { model = $0; sub(/^[^:]*:[ \t]*/, "", model) }
+    /^physical id[ \t]*:/ { id = $2; if (!(id in sockets)) { sockets[id] = 1; s++ } }
+    /^core id[ \t]*:/ {
+        core = id "/" $2
+        if (!(core in cores)) { cores[core] = 1; c++ }
+        if (mine && !(core in own)) { own[core] = 1; p++ }
+    }
+    /^(flags|Features)[ \t]*:/ && flags == "" { flags = $2 }
+    END { print "logical\t" logical; print "model\t" model; print "sockets\t" s; print "physical\t" c
+        print "allowed\t" p; print "flags\t" flags }
+' "$R/proc/cpuinfo" 2>/dev/null)
+FOUND
+    fi
+    first_line "$R/sys/devices/system/cpu/online"
+    if [ -n "$LINE" ]; then
+        count_list "$LINE"
+        if [ "$COUNT" -gt 0 ]; then CPU_LOGICAL=$COUNT; fi
+    fi
     LEAST=
     for cpu_cores in "$CPU_LOGICAL" "$cpu_affinity" "$cpu_set"; do
         if is_count "$cpu_cores" && [ "$cpu_cores" -gt 0 ]; then at_most $((cpu_cores * 1000)); fi
     done
     at_most "$cpu_quota_milli"
+    cpu_milli=$LEAST
+
+    # Of boards that name no cores (arm) every CPU is one.
+    LEAST=
+    at_most "${cpu_allowed:-$((${cpu_milli:-0} / 1000))}"
+    if is_count "$cpu_quota_milli"; then at_most $((cpu_quota_milli / 1000)); fi
+    if [ "${LEAST:-0}" -lt 1 ]; then LEAST=1; fi
+    cpu_own=$LEAST
 
     text model "$cpu_model"
     number logical "$CPU_LOGICAL"
@@ -334,8 +403,12 @@ FOUND
     number cpuset "$cpu_set"
     decimal "$cpu_quota_milli"
     number quota_cores "$DECIMAL"
-    decimal "$LEAST"
+    decimal "$cpu_milli"
     number effective "${DECIMAL:-0}"
+    number physical_effective "$cpu_own"
+    number throttled "$THROTTLED"
+    first_line "$R/proc/loadavg"
+    number load1 "${LINE%% *}"
     cpu_found=
     for cpu_flag in avx avx2 f16c fma avx512f avx512bw avx512vl avx512_vnni avx512_vbmi avx512_bf16 \
         amx_tile amx_int8 amx_bf16 asimd sve; do
@@ -345,6 +418,36 @@ FOUND
     done
     raw flags "[$cpu_found]"
     section cpu
+}
+
+# The NUMA nodes whose memory the box may use, each with its size and how many of the box's CPUs are on it.
+numa_section() {
+    numa_allowed=$(sed -n 's/^Mems_allowed_list:[[:space:]]*//p' "$R/proc/self/status" 2>/dev/null)
+    numa_all=$(
+        for numa_dir in "$R"/sys/devices/system/node/node[0-9]*; do
+            [ -d "$numa_dir" ] || continue
+            first_line "$numa_dir/meminfo"
+            # Not by `read`: some kernels answer nothing when asked for one byte of this file at a time, as dash does.
+            echo "${numa_dir##*/node}|$(cat "$numa_dir/cpulist" 2>/dev/null)|$LINE"
+        done | sort -n | awk -F'|' -v cpus="$CPU_LIST" -v nodes="$numa_allowed" '
+            function mark(text, set,    lists, n, at, ends, one) {
+                n = split(text, lists, ",")
+                for (at = 1; at <= n; at++) {
+                    split(lists[at], ends, "-")
+                    for (one = ends[1] + 0; one <= ends[ends[2] == "" ? 1 : 2] + 0; one++) set[one] = 1
+                }
+                return n
+            }
+            BEGIN { any_cpu = !mark(cpus, mine); any_node = !mark(nodes, open) }
+            any_node || ($1 + 0) in open {
+                split("", here); count = 0
+                if (mark($2, here)) for (one in here) if (any_cpu || one in mine) count++
+                size = "null"
+                if (match($3, /[0-9]+ kB/)) size = sprintf("%.0f", substr($3, RSTART, RLENGTH - 3) * 1024)
+                printf "%s{\"node\":%d,\"memory\":%s,\"cpus\":%d}", many++ ? "," : "", $1, size, count
+            }'
+    )
+    DOCUMENT="$DOCUMENT,\"numa\":[$numa_all]"
 }
 
 # meminfo KEY: sets COUNT to bytes, empty when the key is missing.
@@ -546,6 +649,14 @@ gpu_section() {
         gpu_toolkit=$(limited "$gpu_nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9][0-9.]*\).*/\1/p')
     fi
     text_or_null nvcc_version "$gpu_toolkit"
+    gpu_toolkits=
+    for gpu_dir in "$R"/usr/local/cuda-[0-9]*.[0-9]*; do
+        if [ -x "$gpu_dir/bin/nvcc" ]; then
+            quote "${gpu_dir#"$R"}"
+            gpu_toolkits="$gpu_toolkits${gpu_toolkits:+,}$QUOTED"
+        fi
+    done
+    raw toolkits "[$gpu_toolkits]"
     section gpu
 }
 
@@ -590,8 +701,13 @@ FOUND
     if [ -n "$python_conda" ]; then
         quote "$python_conda"
         DOCUMENT="$DOCUMENT,\"conda\":$QUOTED"
+        python_prefix=$(readlink -f "$python_conda" 2>/dev/null || echo "$python_conda")
+        python_prefix=${python_prefix%/*}
+        glibcxx_of "${python_prefix%/*}/lib/libstdc++.so.6"
+        text_or_null conda_glibcxx "$GLIBCXX"
+        DOCUMENT="$DOCUMENT,$BODY" BODY=
     else
-        DOCUMENT="$DOCUMENT,\"conda\":null"
+        DOCUMENT="$DOCUMENT,\"conda\":null,\"conda_glibcxx\":null"
     fi
 }
 
@@ -602,6 +718,42 @@ tools_section() {
         text_or_null "$tool" "$tool_path"
     done
     section tools
+}
+
+# compilers_ask: a line "@name" and what the program says of itself, for each that is there.
+compilers_ask() {
+    for compiler in gcc gxx cmake ninja git; do
+        case $compiler in gxx) compiler_name=g++ ;; *) compiler_name=$compiler ;; esac
+        have "$compiler_name" || continue
+        echo "@$compiler"
+        # Before gcc 7 there was only -dumpversion, since then that prints the first number alone.
+        case $compiler in
+            g*[cx]) "$compiler_name" -dumpfullversion -dumpversion ;;
+            *) "$compiler_name" --version ;;
+        esac
+    done 2>/dev/null
+}
+
+# Versions of what sources are built with; null where there is none.
+compilers_section() {
+    compilers_seen=' '
+    while read -r compiler_line; do
+        case $compiler_line in
+            @*) compiler=${compiler_line#@} ;;
+            *[0-9]*)
+                case $compilers_seen in *" $compiler "*) continue ;; esac
+                compiler_line=${compiler_line#"${compiler_line%%[0-9]*}"}
+                text "$compiler" "${compiler_line%%[!0-9.]*}"
+                compilers_seen="$compilers_seen$compiler "
+                ;;
+        esac
+    done <<FOUND
+$(limited compilers_ask)
+FOUND
+    for compiler in gcc gxx cmake ninja git; do
+        case $compilers_seen in *" $compiler "*) ;; *) raw "$compiler" null ;; esac
+    done
+    section compilers
 }
 
 # libnuma: vLLM's CPU build does not start without it, and small images lack it.
@@ -724,11 +876,13 @@ main() {
     else ROOT_DIR=${HOME:-}/gpubox-data/gpubox; fi
     system_section
     cpu_section
+    numa_section
     memory_section
     disks_section
     gpu_section
     pythons_section
     tools_section
+    compilers_section
     libraries_section
     pip_section
     ports_section
