@@ -234,10 +234,11 @@ glibcxx_of() {
     glibcxx_file=$(readlink -f "$1" 2>/dev/null)
     glibcxx_number=${glibcxx_file##*/libstdc++.so.6.0.}
     if is_count "$glibcxx_number"; then GLIBCXX=3.4.$glibcxx_number; else
-        GLIBCXX=$(limited tr -cs 'A-Z0-9_.' '\n' <"$glibcxx_file" | sed -n 's/^GLIBCXX_\(3\.4\.[0-9]*\)$/\1/p' |
-            sort -t . -k 3n | tail -n 1)
+        GLIBCXX=$(limited glibcxx_names | sort -t . -k 3n | tail -n 1)
     fi
 }
+
+glibcxx_names() { tr -cs 'A-Z0-9_.' '\n' <"$glibcxx_file" | sed -n 's/^GLIBCXX_\(3\.4\.[0-9]*\)$/\1/p'; }
 
 system_section() {
     first_line "$R/proc/sys/kernel/hostname"
