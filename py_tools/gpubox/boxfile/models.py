@@ -69,11 +69,21 @@ class Gpu(Section):
 
 
 class ModelSource(Section):
-    """A model from a hub, or one that lies on the box already."""
+    """A model from a hub, from this machine, from another box, or one that lies on the box already."""
 
-    source: Literal["modelscope", "huggingface", "path"] = Field(description="Where the model comes from.")
+    source: Literal["modelscope", "huggingface", "path", "folder", "box"] = Field(
+        description="Where the model comes from. folder: a directory of this machine. box: another box of the ledger."
+    )
     id: HubId | None = Field(default=None, description="Owner and name on the hub, for modelscope and huggingface.")
-    path: BoxPath | None = Field(default=None, description="The model's directory on the box, for `source: path`.")
+    path: BoxPath | None = Field(
+        default=None,
+        description="The model's directory on the box, for `source: path`, or on the other box, for `source: box`.",
+    )
+    folder: Text | None = Field(
+        default=None,
+        description="The model's directory on this machine, for `source: folder`, as in ./models/qwen3-8b.",
+    )
+    box: Text | None = Field(default=None, description="Name of the box that has the model, for `source: box`.")
     revision: Text | None = Field(default=None, description="Branch, tag or commit on the hub; left out: its newest.")
     include: tuple[Text, ...] = Field(default=(), description="Globs of the files to fetch; left out: all.")
     quant: Text | None = Field(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -36,6 +38,8 @@ _OWN_OPTIONS = {
     "--pipeline-parallel-size": "use the field `pipeline_parallel_size`",
     "--gpu-memory-utilization": "use the field `gpu_memory_utilization`",
 }
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +76,34 @@ def _model(box: BoxFile) -> Iterator[Problem]:
         yield Problem(("model",), f"`{SMALL_GPT}` is served by `engine: vllm` only", ("engine",))
     if not isinstance(box.model, ModelSource):
         return
-    model, on_hub = box.model, box.model.source != "path"
-    if on_hub and model.id is None:
-        yield Problem(("model",), f"`source: {model.source}` needs `id`", ("model.source", "model.id"))
-    if not on_hub and model.path is None:
-        yield Problem(("model",), "`source: path` needs `path`", ("model.source", "model.path"))
-    if on_hub and model.path is not None:
-        yield Problem(("model", "path"), f"is for `source: path`, not for {model.source}", ("model.source",))
-    if not on_hub:
-        for name in ("id", "revision", "include", "quant"):
-            if getattr(model, name):
-                yield Problem(("model", name), "is for a hub, not for `source: path`", ("model.source",))
+    yield from _source(box.model)
+
+
+# What each source needs, and what else it may have.
+_SOURCES = {
+    "modelscope": (("id",), ("revision", "include", "quant")),
+    "huggingface": (("id",), ("revision", "include", "quant")),
+    "path": (("path",), ()),
+    "folder": (("folder",), ("include",)),
+    "box": (("box", "path"), ("include",)),
+}
+
+
+def _source(model: ModelSource) -> Iterator[Problem]:
+    needs, may = _SOURCES[model.source]
+    for name in needs:
+        if getattr(model, name) is None:
+            yield Problem(("model",), f"`source: {model.source}` needs `{name}`", ("model.source", f"model.{name}"))
+    for name in ("id", "path", "folder", "box", "revision", "include", "quant"):
+        if getattr(model, name) and name not in (*needs, *may):
+            others = [f"`{source}`" for source, fields in _SOURCES.items() if name in fields[0] + fields[1]]
+            message = f"is for the source {' or '.join(others)}, not for `{model.source}`"
+            yield Problem(("model", name), message, ("model.source",))
+    place = {"folder": model.folder, "box": model.path}.get(model.source)
+    if place and not _MODEL_NAME.fullmatch(PurePath(place).name):
+        field = "folder" if model.source == "folder" else "path"
+        message = "its last part names the model on the box: letters, digits and . _ + @ -, please"
+        yield Problem(("model", field), message, ("model.source",))
 
 
 def _gpus(box: BoxFile) -> Iterator[Problem]:
