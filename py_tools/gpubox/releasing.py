@@ -38,9 +38,7 @@ def give_back(
     if state != "gone":
         if state != "stopped":
             say("powering it off")
-            with _step(ledger, record, "power_off"):
-                off = _power_off(record, source)
-            record = ledger.update(record.name, state="stopped") if off else record
+            record = _power_off(ledger, record, source)
         say("releasing it")
         with _step(ledger, record, "release"):
             _release(record, source, clock, say)
@@ -56,13 +54,14 @@ def bill(record: BoxRecord) -> str:
     return "at a price that is not known" if price is None else f"{price} {record.currency} per hour"
 
 
-def _power_off(record: BoxRecord, source: Provider) -> bool:
-    """Whether the box is off now; one that cannot be is released while it runs."""
+def _power_off(ledger: Ledger, record: BoxRecord, source: Provider) -> BoxRecord:
+    """The box, off now; one that cannot be is released while it runs."""
     try:
-        source.power_off(record)
+        with _step(ledger, record, "power_off"):
+            source.power_off(record)
     except CannotStop:
-        return False
-    return True
+        return record
+    return ledger.update(record.name, state="stopped")
 
 
 def _release(record: BoxRecord, source: Provider, clock: Clock, say: Callable[[str], None]) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from gpubox import notify, orders, prices
 from gpubox.durations import in_words
-from gpubox.errors import Failed, GpuboxError, NoStock, Refused, UnknownBox, Unreachable, UsageError
+from gpubox.errors import CannotStop, Failed, GpuboxError, NoStock, Refused, UnknownBox, Unreachable, UsageError
 from gpubox.providers import provider
 from gpubox.providers.clock import WALL
-from gpubox.releasing import bill
+from gpubox.releasing import bill, give_back
 from gpubox.remote.first_contact import ensure_identity, first_contact
 from gpubox.stock import until_in_stock
 from gpubox.words import money
@@ -112,7 +112,7 @@ def power_on(
         cost = f", {money(rented.price.per_hour, rented.price.currency)} per hour" if rented.price else ""
         step.say(f"{endpoint.user}@{endpoint.host}:{endpoint.port}{cost}")
     if rented.price is not None and limit is not None and prices.too_dear(rented.price, limit):
-        raise _switched_off_again(ledger, record, source, board, rented.price, limit)
+        raise _switched_off_again(ledger, record, source, board, rented.price, limit, clock)
     return _meet(ledger, record, rented, board)
 
 
@@ -264,16 +264,36 @@ def bill_running(record: BoxRecord) -> str:
 
 
 def _switched_off_again(
-    ledger: Ledger, record: BoxRecord, source: Provider, board: Board, price: Price, limit: Decimal
+    ledger: Ledger, record: BoxRecord, source: Provider, board: Board, price: Price, limit: Decimal, clock: Clock
 ) -> Refused:
-    with board.step("power off: dearer than `max_price`"):
-        record = power_off(ledger, record, source)
+    try:
+        with board.step("power off: dearer than `max_price`"):
+            record = power_off(ledger, record, source)
+    except CannotStop:
+        # Of a box that gpubox has set up, and of one that it did not make, nobody here knows that it is empty.
+        if record.root is not None or not any(audit.action == "create" for audit in ledger.audits(record.name)):
+            raise
+        return _given_back_again(ledger, record, source, board, price, limit, clock)
     now, off = money(price.per_hour, price.currency), money(price.stopped_per_hour, price.currency)
     return Refused(
         f"`{record.name}` costs {now} per hour, more than `max_price: {prices.plain(limit)}`: it was powered off at "
         f"once, and costs {off} per hour so",
         where=record.name,
         hint=_DEAR.format(name=record.name),
+    )
+
+
+def _given_back_again(
+    ledger: Ledger, record: BoxRecord, source: Provider, board: Board, price: Price, limit: Decimal, clock: Clock
+) -> Refused:
+    """A spot box can only end; nothing is on one that was made a moment ago."""
+    with board.step("give it back: dearer than `max_price`") as step:
+        give_back(ledger, record, source, say=step.say, clock=clock)
+    return Refused(
+        f"`{record.name}` costs {money(price.per_hour, price.currency)} per hour, more than "
+        f"`max_price: {prices.plain(limit)}`; it cannot be powered off, so it was given back at once, with nothing on it",
+        where=record.name,
+        hint="raise `max_price` in the box file, or take another card or region: `gpubox offers` shows what they cost",
     )
 
 
