@@ -10,10 +10,11 @@ import pytest
 
 from gpubox import accounts
 from gpubox.cli import main
+from gpubox.ledger import Ledger
 from gpubox.providers import provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gpubox.providers import Provider
 
@@ -27,6 +28,13 @@ class Done:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    """The one of this test."""
+    with Ledger() as opened:
+        yield opened
 
 
 @pytest.fixture

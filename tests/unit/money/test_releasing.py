@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpubox.errors import Failed, Refused, Unreachable
-from gpubox.ledger import BoxRecord, Ledger
 from gpubox.releasing import UNTIL_GONE, bill, give_back
 from sim.clock import SimClock
 
 from .fakes import MemoryProvider, alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    with Ledger() as opened:
-        yield opened
+    from gpubox.ledger import BoxRecord, Ledger
 
 
 def known(ledger: Ledger, **fields: object) -> BoxRecord:

@@ -96,7 +96,7 @@ def test_the_default_way_of_payment_is_the_month_as_with_the_real_one() -> None:
 
 
 def test_the_simulator_runs_as_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    tests = Path(__file__).resolve().parents[2]
+    tests = Path(__file__).resolve().parents[3]
     child = subprocess.Popen(
         [sys.executable, "-m", "sim.compshare"], cwd=tests, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -19,7 +19,7 @@ from gpubox.providers.ec2.image import user_of
 from gpubox.providers.ec2.prices import hourly
 from gpubox.providers.ec2.waiting import key_on_console
 
-FIXTURES = Path(__file__).parent / "fixtures" / "ec2"
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def cases(name: str) -> list[dict[str, Any]]:

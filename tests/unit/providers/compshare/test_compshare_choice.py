@@ -1,4 +1,4 @@
-"""CompShare's answers, read and decided upon: one fixture file for each case, `fixtures/compshare/<case>.yml`."""
+"""CompShare's answers, read and decided upon: one fixture file for each case, `fixtures/<case>.yml`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpubox.providers.compshare import choice, hosts
 if TYPE_CHECKING:
     from gpubox.providers.base import Price
 
-CASES = sorted((Path(__file__).parent / "fixtures" / "compshare").glob("*.yml"))
+CASES = sorted((Path(__file__).parent / "fixtures").glob("*.yml"))
 ERRORS: dict[str, type[GpuboxError]] = {"Failed": Failed, "NoStock": NoStock, "UsageError": UsageError}
 
 
