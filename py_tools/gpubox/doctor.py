@@ -16,6 +16,7 @@ from gpubox.errors import GpuboxError, Unreachable, UsageError
 from gpubox.ledger import Ledger
 from gpubox.places import find_box_file
 from gpubox.preflight import Finding, Findings
+from gpubox.reach import reach
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
 from gpubox.up import survey
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpubox.asking import Answer
+    from gpubox.ledger import BoxRecord
     from gpubox.preflight.findings import Level
     from gpubox.remote.facts import Facts
 
@@ -38,9 +40,13 @@ def doctor_box(name: str, box_file: Path | None = None) -> tuple[Facts, Findings
     with Ledger() as ledger:
         record = ledger.get(name)
     box = load(find_box_file(name, box_file))
-    with Host(Login.of(record)) as host:
-        _, facts, findings = survey(host, record, box)
-    return facts, findings
+
+    def look(record: BoxRecord) -> tuple[Facts, Findings]:
+        with Host(Login.of(record)) as host:
+            _, facts, findings = survey(host, record, box)
+        return facts, findings
+
+    return reach(record, look)
 
 
 def doctor_here() -> list[Finding]:

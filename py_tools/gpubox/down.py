@@ -113,7 +113,7 @@ def _looked_at(teardown: _Teardown, record: BoxRecord) -> tuple[Plan, bool]:
     """The plan, and whether the box had to be powered on for it. Raises `Refused` when what is there would be lost."""
     ledger, source, board, name = teardown.ledger, teardown.source, teardown.board, record.name
     with board.step("what exists only on the box") as step:
-        intent = look(ledger, record, source, discard=teardown.discard)
+        intent = look(ledger, record, source, discard=teardown.discard, say=board.note)
         step.say(in_short(intent))
     if intent.state == "stopped" and record.state == "running" and intent.seen != "saved":
         record = ledger.update(name, state="stopped")  # By its guard, or in its provider's console.

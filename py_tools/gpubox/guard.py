@@ -10,6 +10,7 @@ from gpubox.durations import in_words
 from gpubox.errors import Failed, GpuboxError, UsageError
 from gpubox.ledger import BoxRecord, Ledger
 from gpubox.providers import provider
+from gpubox.reach import reach
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -133,7 +134,11 @@ def _changed(name: str, ask: Callable[[Boxctl], dict[str, Any] | None]) -> dict[
 
 
 def _told(name: str, ask: Callable[[Boxctl], dict[str, Any] | None]) -> dict[str, Any]:
-    record = converged(name)
+    return reach(converged(name), lambda record: _told_by(record, ask))
+
+
+def _told_by(record: BoxRecord, ask: Callable[[Boxctl], dict[str, Any] | None]) -> dict[str, Any]:
+    name = record.name
     with Host(Login.of(record)) as host:
         boxctl = Boxctl(host, record.root or "")
         view = ask(boxctl)

@@ -12,6 +12,7 @@ from gpubox.errors import BoxFileError, Failed, GpuboxError, LinkLost, Refused, 
 from gpubox.ledger import Ledger
 from gpubox.providers import provider
 from gpubox.providers.attach import how_by_hand
+from gpubox.reach import reach
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from decimal import Decimal
 
-    from gpubox.converge.progress import Board
+    from gpubox.converge.progress import Board, Step
     from gpubox.ledger import BoxRecord
     from gpubox.providers import Provider
 
@@ -89,11 +90,23 @@ def start(name: str, *, board: Board, wait: timedelta | None = None, timeout: fl
         if record.root is None:
             raise UsageError(f"`{name}` has never been converged", hint=f"gpubox up {name}")
         root = record.root
-    with board.step("services") as step, Host(Login.of(record)) as host:
-        boxctl = Boxctl(host, root)
-        boxctl.call("boot", timeout=60, retry=True)
+    with board.step("services") as step:
+        record = reach(record, _boot, board.note)
         with Ledger() as ledger:
             ledger.update(name, state="running")  # It answers, whoever powered it on.
+        return _until_up(record, root, step, timeout)
+
+
+def _boot(record: BoxRecord) -> BoxRecord:
+    with Host(Login.of(record)) as host:
+        Boxctl(host, record.root or "").call("boot", timeout=60, retry=True)
+    return record
+
+
+def _until_up(record: BoxRecord, root: str, step: Step, timeout: float) -> dict[str, Any]:
+    name = record.name
+    with Host(Login.of(record)) as host:
+        boxctl = Boxctl(host, root)
         deadline = time.monotonic() + timeout
         while True:
             status = boxctl.call("status", retry=True)
@@ -131,8 +144,7 @@ def _stop_services(record: BoxRecord, source: Provider) -> str:
     if record.root is None:
         return "none"
     try:
-        with Host(Login.of(record)) as host:
-            Boxctl(host, record.root).call("shutdown", timeout=180, retry=True)
+        reach(record, _end_services)
     except GpuboxError as error:
         if record.state == "stopped":
             return "stopped before"
@@ -140,6 +152,11 @@ def _stop_services(record: BoxRecord, source: Provider) -> str:
             return f"the box does not answer ({error.message}); its power is cut, its disk stays"
         raise
     return "all ended"
+
+
+def _end_services(record: BoxRecord) -> None:
+    with Host(Login.of(record)) as host:
+        Boxctl(host, record.root or "").call("shutdown", timeout=180, retry=True)
 
 
 def _cap(record: BoxRecord, board: Board) -> Decimal | None:

@@ -291,7 +291,7 @@ def _given_back_again(
         give_back(ledger, record, source, say=step.say, clock=clock)
     return Refused(
         f"`{record.name}` costs {money(price.per_hour, price.currency)} per hour, more than "
-        f"`max_price: {prices.plain(limit)}`; it cannot be powered off, so it was given back at once, with nothing on it",
+        f"`max_price: {prices.plain(limit)}`; it cannot be powered off, so it was given back at once, still empty",
         where=record.name,
         hint="raise `max_price` in the box file, or take another card or region: `gpubox offers` shows what they cost",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpubox import backups
 from gpubox.errors import Refused, TransferFailed, UsageError
 from gpubox.ledger import Ledger
+from gpubox.reach import reach
 from gpubox.remote.login import Login
 from gpubox.remote.transfer_push import Outgoing, Push
 from gpubox.remote.transfer_session import Session
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from gpubox.backups import Manifest, Saved
     from gpubox.converge.progress import Board
+    from gpubox.ledger import BoxRecord
 
 # The history of the box that the backup is of; another box has its own.
 _HISTORY = frozenset({"logs", "converge runs"})
@@ -74,8 +76,12 @@ def plan(name: str, source: Path | None = None) -> RestorePlan:
     with Ledger() as ledger:
         place = source or last_place(ledger, name)
         record = ledger.get(name)
+
+    def look(record: BoxRecord) -> RestorePlan:
         with Session(Login.of(record), _root(record.root, name), "receive") as session:
             return _plan(name, place, backups.read(place), session)
+
+    return reach(record, look)
 
 
 def restore(name: str, source: Path | None = None, *, board: Board, force: bool = False) -> RestorePlan:
@@ -88,32 +94,38 @@ def restore(name: str, source: Path | None = None, *, board: Board, force: bool 
     with Ledger() as ledger, ledger.lock(name):
         record = ledger.get(name)
         place = (source or last_place(ledger, name)).absolute()
-        login, root = Login.of(record), _root(record.root, name)
+        _root(record.root, name)
         with board.step("read every byte of the backup") as step:
             manifest = backups.checked(place)
             step.say(f"{len(manifest.files)} files, {manifest.size / 2**20:.1f} MiB, all as they were")
-        with board.step("put it back") as step, Session(login, root, "receive") as session:
-            intent = _plan(name, place, manifest, session)
-            refuse(intent, force=force)
-            session.call({"do": "stop", "services": intent.stops})
-            try:
-                sent = 0
-
-                def on_bytes(size: int) -> None:
-                    nonlocal sent
-                    sent += size
-                    step.say(f"{sent / 2**20:.1f} of {intent.size / 2**20:.1f} MiB")
-
-                with Push(login, root, on_bytes) as push:
-                    push.send([_outgoing(place, placed) for placed in intent.writes])
-            finally:
-                with Session(login, root, "receive") as again:
-                    again.call({"do": "start", "services": intent.stops})
-            if push.bad:
-                raise _failure(name, push.bad)
-            step.say(f"{len(intent.writes)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 compared on the box")
+        intent = reach(record, lambda found: _put_back(found, place, manifest, board, force=force), board.note)
         detail = {"from": str(place), "files": len(intent.writes), "bytes": intent.size, "force": force}
         ledger.audit(name, "restore", "done", detail)
+    return intent
+
+
+def _put_back(record: BoxRecord, place: Path, manifest: Manifest, board: Board, *, force: bool) -> RestorePlan:
+    name, login, root = record.name, Login.of(record), _root(record.root, record.name)
+    with board.step("put it back") as step, Session(login, root, "receive") as session:
+        intent = _plan(name, place, manifest, session)
+        refuse(intent, force=force)
+        session.call({"do": "stop", "services": intent.stops})
+        try:
+            sent = 0
+
+            def on_bytes(size: int) -> None:
+                nonlocal sent
+                sent += size
+                step.say(f"{sent / 2**20:.1f} of {intent.size / 2**20:.1f} MiB")
+
+            with Push(login, root, on_bytes) as push:
+                push.send([_outgoing(place, placed) for placed in intent.writes])
+        finally:
+            with Session(login, root, "receive") as again:
+                again.call({"do": "start", "services": intent.stops})
+        if push.bad:
+            raise _failure(name, push.bad)
+        step.say(f"{len(intent.writes)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 compared on the box")
     return intent
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import UsageError
 from gpubox.ledger import BoxRecord, Ledger
+from gpubox.reach import reach
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
 from gpubox.remote.tunnel import list_tunnels
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ENGINES = frozenset({"vllm", "ktransformers", "ollama"})
 
 
-def status(name: str) -> dict[str, Any]:
-    """What runs on one box, in one round trip, with the tunnels to it; the shape is in `gpubox status --help`."""
-    record = converged(name)
-    with Host(Login.of(record)) as host:
-        answer = Boxctl(host, record.root or "").call("status", retry=True)
+def status(name: str, say: Callable[[str], None] = lambda _words: None) -> dict[str, Any]:
+    """What runs on one box, in one round trip, with the tunnels to it; the shape is in `gpubox status --help`.
+
+    `say` hears where a box is found that has moved.
+    """
+    record, answer = reach(converged(name), _asked, say)
     tunnels = [tunnel.as_dict() for tunnel in list_tunnels(name)]
     return {
         "name": name,
@@ -27,6 +32,11 @@ def status(name: str) -> dict[str, Any]:
         **answer,
         "tunnels": tunnels,
     }
+
+
+def _asked(record: BoxRecord) -> tuple[BoxRecord, dict[str, Any]]:
+    with Host(Login.of(record)) as host:
+        return record, Boxctl(host, record.root or "").call("status", retry=True)
 
 
 def converged(name: str) -> BoxRecord:

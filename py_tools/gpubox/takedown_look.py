@@ -11,12 +11,15 @@ from gpubox import takedown
 from gpubox.errors import GpuboxError
 from gpubox.ledger import Ledger
 from gpubox.providers import provider
+from gpubox.reach import reach
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
 from gpubox.takedown import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpubox.ledger import BoxRecord
     from gpubox.providers import Provider
 
@@ -41,8 +44,15 @@ def plan(name: str, *, discard: bool = False) -> Plan:
         return look(ledger, record, provider(record.provider), discard=discard)
 
 
-def look(ledger: Ledger, record: BoxRecord, source: Provider, *, discard: bool) -> Plan:
-    """The same for a caller that has the ledger open."""
+def look(
+    ledger: Ledger,
+    record: BoxRecord,
+    source: Provider,
+    *,
+    discard: bool,
+    say: Callable[[str], None] = lambda _words: None,
+) -> Plan:
+    """The same for a caller that has the ledger open; `say` hears where a box is found that has moved."""
     name, audits, last = record.name, ledger.audits(record.name), ledger.last_backup(record.name)
     state = source.state(record) if source.releases and record.provider_ref else "unknown"
     kept = takedown.still_saved(record, audits, last)
@@ -65,7 +75,7 @@ def look(ledger: Ledger, record: BoxRecord, source: Provider, *, discard: bool) 
         discard=discard,
     )
     if first == "ask":
-        return _asked(blank)
+        return _asked(blank, say)
     if first == "power_on" or (first == "unseen" and record.root is not None):
         return replace(blank, reason="it is off")
     if first == "unseen":
@@ -86,21 +96,25 @@ def in_short(intent: Plan) -> str:
     return f"{len(intent.data.files)} files, {intent.size / 2**20:.1f} MiB; running: {running}"
 
 
-def _asked(blank: Plan) -> Plan:
-    """What the box itself says."""
-    record = blank.record
+def _asked(blank: Plan, say: Callable[[str], None]) -> Plan:
+    """What the box itself says, wherever it is by now."""
     try:
-        with Host(Login.of(record)) as host:
-            if not _has_boxctl(host, record.root or ""):
-                if record.digest is not None:
-                    return replace(blank, reason=f"what gpubox had set up in `{record.root}` is not there any more")
-                if count := _written_by_hand(host, record.root or ""):
-                    return replace(blank, reason=f"{count} on it were written by hand, and gpubox is not set up there")
-                return replace(blank, seen="nothing", reason="gpubox has set nothing up on it")
-            status = Boxctl(host, record.root or "").call("status", retry=True)
-        data = saving.plan(record.name)
+        return reach(blank.record, lambda record: _told(replace(blank, record=record)), say)
     except GpuboxError as error:
         return replace(blank, reason=error.message)
+
+
+def _told(blank: Plan) -> Plan:
+    record = blank.record
+    with Host(Login.of(record)) as host:
+        if not _has_boxctl(host, record.root or ""):
+            if record.digest is not None:
+                return replace(blank, reason=f"what gpubox had set up in `{record.root}` is not there any more")
+            if count := _written_by_hand(host, record.root or ""):
+                return replace(blank, reason=f"{count} on it were written by hand, and gpubox is not set up there")
+            return replace(blank, seen="nothing", reason="gpubox has set nothing up on it")
+        status = Boxctl(host, record.root or "").call("status", retry=True)
+    data = saving.plan(record.name)
     running = [item["name"] for item in (*status["services"], *status["jobs"]) if item["state"] in _ALIVE]
     return replace(blank, seen="listed", data=data, running=tuple(running))
 

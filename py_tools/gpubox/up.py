@@ -13,10 +13,19 @@ from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
 from gpubox.converge.variables import digest as digest_of
 from gpubox.converge.variables import role_variables
-from gpubox.errors import GpuboxError, NotYet, PreflightBlocked, RemoteCommandFailed, Unreachable, UsageError
+from gpubox.errors import (
+    GpuboxError,
+    HostKeyChanged,
+    NotYet,
+    PreflightBlocked,
+    RemoteCommandFailed,
+    Unreachable,
+    UsageError,
+)
 from gpubox.ledger import BoxRecord, Ledger
 from gpubox.places import find_box_file
 from gpubox.providers import provider
+from gpubox.reach import reach
 from gpubox.releasing import bill
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.early import EarlyQuestion
@@ -71,7 +80,8 @@ def up(
         record = _prepared(ledger, record, box, bundle, board, wait)
         try:
             return _bring(ledger, record, box, bundle, board, full=full, early=early)
-        except Unreachable:
+        # The port of a box that has moved may be another box's by now, which shows another key.
+        except (Unreachable, HostKeyChanged):
             source = provider(record.provider)
             match state_of(record, source):
                 case "stopped":
@@ -194,9 +204,14 @@ def watch(name: str, *, board: Board) -> Story | None:
     """Follow the converge that runs on the box `name`, or the last one; None when there never was one."""
     with Ledger() as ledger:
         record = ledger.get(name)
-    login, root = Login.of(record), _root(record)
-    with Host(login) as host:
-        converge = Boxctl(host, root).call("status").get("converge")
+
+    def last(record: BoxRecord) -> tuple[Login, dict[str, Any] | None]:
+        login = Login.of(record)
+        with Host(login) as host:
+            return login, Boxctl(host, _root(record)).call("status").get("converge")
+
+    root = _root(record)
+    login, converge = reach(record, last, board.note)
     if not converge:
         return None
     started = runs.Started(str(converge["id"]), attached=converge["state"] == "running", digest="")

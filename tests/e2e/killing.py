@@ -137,7 +137,7 @@ def _bring(ledger: Ledger, record: BoxRecord, *_: object, **__: object) -> up_st
     return up_story.Up(record, {}, changed=True)
 
 
-def _asked(blank: Teardown) -> Teardown:
+def _asked(blank: Teardown, *_: object) -> Teardown:
     """The look at a box: something runs there, and it has files."""
     data = Plan(NAME, "/root/autodl-tmp/gpubox", "/root/autodl-tmp", "/root", (), (), ())
     return replace(blank, seen="listed", data=data, running=("vllm",))

@@ -109,6 +109,20 @@ class Promises:
         assert world.live() == []
         assert world.server.count(world.create) == 1
 
+    def test_it_is_told_where_a_box_is_that_was_restarted_behind_our_back(self, world: World) -> None:
+        provider, box = world.provider, world.rent()
+        before = provider.ready(box, _mute).endpoint
+        provider.power_off(box)
+        assert provider.whereabouts(box) is None
+        provider.power_on(box)
+        after = provider.ready(box, _mute).endpoint
+        found = provider.whereabouts(box)
+        assert found is not None
+        assert found.endpoint == after != before
+        provider.power_off(box)
+        provider.release(box)
+        assert provider.whereabouts(box) is None
+
     def test_two_boxes_are_two(self, world: World) -> None:
         one, other = world.running("gpubox-one-00000001"), world.running("gpubox-other-00000002")
         assert world.provider.find("gpubox-one-00000001") == one.provider_ref

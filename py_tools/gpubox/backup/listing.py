@@ -9,6 +9,7 @@ from gpubox.backup.control import Control
 from gpubox.backups import refuse_escape
 from gpubox.errors import UsageError
 from gpubox.ledger import Ledger
+from gpubox.reach import reach
 from gpubox.remote.login import Login
 
 if TYPE_CHECKING:
@@ -85,8 +86,12 @@ def plan(name: str, *, search: bool = True, seconds: float = SEARCH_SECONDS) -> 
     """
     with Ledger() as ledger:
         record = ledger.get(name)
-    with Control(Login.of(record), root_of(record)) as control:
-        return ask(control, name, search=search, seconds=seconds)
+
+    def list_files(record: BoxRecord) -> Plan:
+        with Control(Login.of(record), root_of(record)) as control:
+            return ask(control, name, search=search, seconds=seconds)
+
+    return reach(record, list_files)
 
 
 def ask(control: Control, name: str, *, search: bool, seconds: float) -> Plan:

@@ -17,6 +17,7 @@ from gpubox.backup.gather import Gather
 from gpubox.backup.reuse import Reuse, remove_strays
 from gpubox.errors import GpuboxError
 from gpubox.ledger import Ledger
+from gpubox.reach import reach
 from gpubox.remote.login import Login
 from gpubox.remote.transfer_fetch import CONNECTIONS, Fetch
 from gpubox.remote.transfer_item import cannot_write
@@ -57,7 +58,11 @@ def backup(name: str, *, board: Board, to: Path | None = None, search: bool = Tr
     `Refused` when another process is at it, and what `Session` raises.
     """
     with Ledger() as ledger:
-        return carry_out(ledger, ledger.get(name), board=board, to=to, search=search)
+
+        def fetch(record: BoxRecord) -> Backup:
+            return carry_out(ledger, record, board=board, to=to, search=search)
+
+        return reach(ledger.get(name), fetch, board.note)
 
 
 def carry_out(

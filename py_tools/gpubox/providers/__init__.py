@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpubox.errors import UsageError
-from gpubox.providers.base import Alive, Balance, Offer, Order, Price, Provider, Rented, State, Wish
+from gpubox.providers.base import Alive, Balance, Offer, Order, Price, Provider, Rented, State, Whereabouts, Wish
 from gpubox.words import did_you_mean
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Provider",
     "Rented",
     "State",
+    "Whereabouts",
     "Wish",
     "provider",
 ]

@@ -54,6 +54,9 @@ class AttachProvider:
         """Where `gpubox add` found it. Raises `Failed` when it was never added."""
         return Rented("", _endpoint(record))
 
+    def whereabouts(self, record: BoxRecord) -> None:
+        """Only its owner knows."""
+
     def state(self, record: BoxRecord) -> State:
         """`running` when an SSH server greets us, else `unknown`; waits 8 s at most. Behind a jump host: `unknown`."""
         endpoint = _endpoint(record)

@@ -58,6 +58,14 @@ class Rented:
 
 
 @dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a running box answers now. `let_in`: this machine's address was not admitted there until this moment."""
+
+    endpoint: Endpoint
+    let_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Alive:
     """A box that the account has, as the provider's list shows it.
 
@@ -154,6 +162,13 @@ class Provider(Protocol):
 
         Asked anew after every power change, for all of them may move. `say` gets what it waits for. Raises `Failed`
         when the box does not come up, and `Unreachable` when that takes too long.
+        """
+
+    def whereabouts(self, record: BoxRecord) -> Whereabouts | None:
+        """Where the box answers now, asked once and not waited for, with this machine's address let in there.
+
+        For one that answers no more where the ledger has it: somebody restarted it, or this machine has moved. None for
+        a box that does not run, and where the provider cannot tell.
         """
 
     def state(self, record: BoxRecord) -> State:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubox import paths
 from gpubox.errors import Failed, Refused, Unreachable, UsageError
-from gpubox.providers.base import Alive, Rented
+from gpubox.providers.base import Alive, Rented, Whereabouts
 from gpubox.providers.local_box import disk, launch, processes
 from gpubox.providers.local_box.layout import BoxDir, Identity, Running
 from gpubox.remote.login import Endpoint
@@ -61,6 +61,12 @@ class LocalProvider:
                 f"the local box `{record.name}` is not running", where=str(box.path), hint=f"gpubox start {record.name}"
             )
         return _rented(box, identity, running)
+
+    def whereabouts(self, record: BoxRecord) -> Whereabouts | None:
+        """Where it listens now."""
+        box = _box(record)
+        running, identity = _server(box), box.identity()
+        return Whereabouts(Endpoint(HOST, running.port, identity.user)) if running and identity else None
 
     def state(self, record: BoxRecord) -> Literal["running", "stopped", "gone"]:
         """`stopped` also after the server was killed: its disk is there and it can be powered on again."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from gpubox.providers import Alive, Balance, Offer, Order, Price, Rented, State, Wish
+from gpubox.providers import Alive, Balance, Offer, Order, Price, Rented, State, Whereabouts, Wish
 from gpubox.remote.login import Endpoint
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ class MemoryProvider:
         """At once."""
         self._called("ready", record.provider_ref)
         return Rented(record.provider_ref or "", Endpoint("127.0.0.1", 22, "root", None))
+
+    def whereabouts(self, record: BoxRecord) -> Whereabouts | None:
+        """Where `ready` has it."""
+        self._called("whereabouts", record.provider_ref)
+        box = self.boxes.get(record.provider_ref or "")
+        return Whereabouts(Endpoint("127.0.0.1", 22, "root", None)) if box and box.state == "running" else None
 
     def state(self, record: BoxRecord) -> State:
         """As the list shows it."""

@@ -216,7 +216,7 @@ class TestWithDataOnIt:
 
     @pytest.fixture
     def used(self, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> BoxRecord:
-        monkeypatch.setattr(takedown_look, "_asked", lambda blank: replace(blank, reason="no answer within 15 s"))
+        monkeypatch.setattr(takedown_look, "_asked", lambda blank, _say: replace(blank, reason="no answer within 15 s"))
         owner.rents()
         with owner.ledger() as ledger:
             ledger.audit("mybox", "converge", "done", {})
@@ -300,7 +300,7 @@ class TestWithDataOnIt:
     def test_saying_no_after_a_look_powers_it_off_again(
         self, owner: Owner, used: BoxRecord, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(takedown_look, "_asked", lambda blank: replace(blank, seen="nothing", reason="empty"))
+        monkeypatch.setattr(takedown_look, "_asked", lambda blank, _say: replace(blank, seen="nothing", reason="empty"))
         owner.source.power_off(used)
         with pytest.raises(Refused, match="nothing was done"):
             owner.down(agree=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpubox.ledger import BoxRecord
     from gpubox.preflight import Finding
     from gpubox.providers.autodl.rows import Image
-    from gpubox.providers.base import Alive, Offer, Order, Rented, Wish
+    from gpubox.providers.base import Alive, Offer, Order, Rented, Whereabouts, Wish
     from gpubox.providers.clock import Clock
 
 
@@ -62,6 +62,10 @@ class AutodlProvider:
     def ready(self, record: BoxRecord, say: Callable[[str], None]) -> Rented:
         """Wait for `running` and for the SSH server's greeting, which comes later. At most 15 minutes."""
         return power.ready(self._api, self._clock, _ref(record), say)
+
+    def whereabouts(self, record: BoxRecord) -> Whereabouts | None:
+        """As its snapshot has it: a box that was restarted in the console has another port."""
+        return power.whereabouts(self._api, _ref(record))
 
     def state(self, record: BoxRecord) -> State:
         """`gone` only when the list lacks it too; `unknown` for a box that was never rented, or a new word."""

@@ -9,7 +9,7 @@ from gpubox.errors import Failed, GpuboxError, Unreachable
 from gpubox.providers.autodl import rows
 from gpubox.providers.autodl.client import unreadable
 from gpubox.providers.autodl.refusals import CONSOLE, WHERE, NoSuchBox
-from gpubox.providers.base import Rented
+from gpubox.providers.base import Rented, Whereabouts
 from gpubox.providers.clock import pauses
 from gpubox.providers.greeting import greets
 from gpubox.remote.login import Endpoint
@@ -67,6 +67,17 @@ def ready(api: Api, clock: Clock, ref: str, say: Callable[[str], None]) -> Rente
         where=WHERE,
         hint=f"it may bill: look at it with `gpubox ls`, or at {CONSOLE}{_money(api)}",
     )
+
+
+def whereabouts(api: Api, ref: str) -> Whereabouts | None:
+    """Where the box runs; None for one that does not, or that AutoDL no longer has."""
+    try:
+        if status(api, ref) != "running":
+            return None
+        shown = rows.read(rows.Snapshot, api.look("snapshot", instance_uuid=ref), "snapshot")
+    except NoSuchBox:
+        return None
+    return Whereabouts(Endpoint(shown.proxy_host, shown.ssh_port)) if shown.proxy_host and shown.ssh_port else None
 
 
 def on(api: Api, clock: Clock, ref: str) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gpubox.errors import Failed, GpuboxError, Unreachable
-from gpubox.providers.base import Rented
+from gpubox.providers.base import Rented, Whereabouts
 from gpubox.providers.clock import WALL
 from gpubox.providers.compshare import hosts, market
 from gpubox.providers.compshare.account import Account
@@ -84,6 +84,12 @@ class CompshareProvider:
         self._see_to_stop(host, self._stops.get(ref) or record.guard_at)
         self._stops.pop(ref, None)
         return Rented(ref, endpoint, password=hosts.password(host), price=hosts.price(host))
+
+    def whereabouts(self, record: BoxRecord) -> Whereabouts | None:
+        """By the login line that its list shows."""
+        host = self._account.host(_ref(record))
+        endpoint = hosts.endpoint(host) if host is not None and host.state == "running" else None
+        return Whereabouts(endpoint) if endpoint is not None else None
 
     def state(self, record: BoxRecord) -> State:
         """`starting` for a box that was rented a moment ago and is not in the list yet."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import CannotStop, Failed, GpuboxError, Unreachable
-from gpubox.providers.base import Alive, Balance, Offer, Order, Price, Rented, State, Wish
+from gpubox.providers.base import Alive, Balance, Offer, Order, Price, Rented, State, Whereabouts, Wish
 from gpubox.providers.clock import WALL
 from gpubox.providers.ec2 import door, image, instances, judge, kinds, market, order, tags, waiting
 from gpubox.providers.ec2.account import Account
@@ -79,7 +79,7 @@ class Ec2Provider:
         region, _ = instances.parted(ref, self._account.home())
         read = tags.read(instance.get("Tags"))
         user, port, networks = tags.login(read)
-        admitted = self._admit(region, read, networks, port, say)
+        admitted, _ = self._admit(region, read, networks, port, say)
         host = instance["PublicIpAddress"]
         hint = (
             f"its security group admits SSH from {admitted}; look at `ec2.ssh_from` and `ec2.ssh_port`, and at "
@@ -96,6 +96,18 @@ class Ec2Provider:
             identity_installed=tags.ORDER in read,
             price=self._price_of(region, [instance])[instance["InstanceId"]],
         )
+
+    def whereabouts(self, record: BoxRecord) -> Whereabouts | None:
+        """Its address of now, with this machine's let in: who is elsewhere today is shut out by the security group."""
+        region, instance_id = instances.parted(self._ref(record), self._account.home())
+        instance = instances.get(self._account, region, instance_id)
+        host = (instance or {}).get("PublicIpAddress")
+        if instance is None or instances.state_of(instance) != "running" or host is None:
+            return None
+        read = tags.read(instance.get("Tags"))
+        user, port, networks = tags.login(read)
+        _, let_in = self._admit(region, read, networks, port, lambda _words: None)
+        return Whereabouts(Endpoint(host, port, user or record.user or self._user(region, instance)), let_in)
 
     def state(self, record: BoxRecord) -> State:
         """`gone` when AWS shows it as terminated, or no longer knows it."""
@@ -261,20 +273,21 @@ class Ec2Provider:
         networks: tuple[str, ...] | None,
         port: int,
         say: Callable[[str], None],
-    ) -> str:
-        """Let this machine's address into a box of ours, which moved if the person did; who is let in, in words."""
+    ) -> tuple[str, bool]:
+        """Let this machine's address into a box of ours; who is let in, in words, and whether that is new."""
         if tags.ORDER not in read:
-            return "whom its owner chose"
+            return "whom its owner chose", False
         if networks is None:
             try:
                 networks = (self._my_address(),)
             except Unreachable as error:
                 say(f"{error.message}; whom its security group admits is left as it was")
-                return "the address that was let in before"
+                return "the address that was let in before", False
         group = door.group(self._account, region, read[tags.ORDER], None, self._clock.now())
-        if door.admit(self._account, region, group, networks, port):
+        new = door.admit(self._account, region, group, networks, port)
+        if new:
             say(f"its security group now admits SSH from {', '.join(networks)}")
-        return ", ".join(networks)
+        return ", ".join(networks), new
 
     def _user(self, region: str, instance: dict[str, Any]) -> str:
         """Who logs in to a box that somebody else made."""
