@@ -86,6 +86,7 @@ class ModelSource(Section):
     box: Text | None = Field(default=None, description="Name of the box that has the model, for `source: box`.")
     revision: Text | None = Field(default=None, description="Branch, tag or commit on the hub; left out: its newest.")
     include: tuple[Text, ...] = Field(default=(), description="Globs of the files to fetch; left out: all.")
+    exclude: tuple[Text, ...] = Field(default=(), description="Globs of files to leave out, on the hub.")
     quant: Text | None = Field(
         default=None, description="Which of the quantizations that the hub offers side by side, as in Q4_K_M."
     )

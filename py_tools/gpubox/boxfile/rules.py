@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -81,8 +80,8 @@ def _model(box: BoxFile) -> Iterator[Problem]:
 
 # What each source needs, and what else it may have.
 _SOURCES = {
-    "modelscope": (("id",), ("revision", "include", "quant")),
-    "huggingface": (("id",), ("revision", "include", "quant")),
+    "modelscope": (("id",), ("revision", "include", "exclude", "quant")),
+    "huggingface": (("id",), ("revision", "include", "exclude", "quant")),
     "path": (("path",), ()),
     "folder": (("folder",), ("include",)),
     "box": (("box", "path"), ("include",)),
@@ -94,14 +93,14 @@ def _source(model: ModelSource) -> Iterator[Problem]:
     for name in needs:
         if getattr(model, name) is None:
             yield Problem(("model",), f"`source: {model.source}` needs `{name}`", ("model.source", f"model.{name}"))
-    for name in ("id", "path", "folder", "box", "revision", "include", "quant"):
+    for name in ("id", "path", "folder", "box", "revision", "include", "exclude", "quant"):
         if getattr(model, name) and name not in (*needs, *may):
             others = [f"`{source}`" for source, fields in _SOURCES.items() if name in fields[0] + fields[1]]
             message = f"is for the source {' or '.join(others)}, not for `{model.source}`"
             yield Problem(("model", name), message, ("model.source",))
-    place = {"folder": model.folder, "box": model.path}.get(model.source)
-    if place and not _MODEL_NAME.fullmatch(PurePath(place).name):
-        field = "folder" if model.source == "folder" else "path"
+    field = {"path": "", "folder": "folder", "box": "path"}.get(model.source, "id")
+    place = str(getattr(model, field) or "") if field else ""
+    if place and not _MODEL_NAME.fullmatch(place.rstrip("/").rpartition("/")[2]):
         message = "its last part names the model on the box: letters, digits and . _ + @ -, please"
         yield Problem(("model", field), message, ("model.source",))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpubox.boxfile.models import ModelSource
 
@@ -12,19 +12,46 @@ if TYPE_CHECKING:
 
     from gpubox.boxfile import BoxFile
 
+_HUBS = ("modelscope", "huggingface")
+# Of this machine's environment, called as the hubs' own clients call them; and the role's variables, which are for
+# boxes, not for argv: a token travels as a secret.
+_ENVIRONMENT = {
+    "MODELSCOPE_ENDPOINT": "modelscope_endpoint",
+    "HF_ENDPOINT": "huggingface_endpoint",
+    "MODELSCOPE_API_TOKEN": "modelscope_token",
+    "HF_TOKEN": "huggingface_token",
+}
 
-def variables(box: BoxFile, environ: Mapping[str, str]) -> dict[str, object]:  # noqa: ARG001
+
+def variables(box: BoxFile, environ: Mapping[str, str]) -> dict[str, object]:
     """`model_downloads`: one mapping for each model that a job of the box fetches; nothing when there is none.
 
     `gpubox_model_job` is the job of the one that the engine serves.
     """
+    found = downloads(box)
+    if not found:
+        return {}
+    return {
+        "model_downloads": found,
+        "gpubox_model_job": f"model-{found[0]['name']}",
+        **{f"model_{name}": value for name, value in _environment(box, environ).items()},
+    }
+
+
+def downloads(box: BoxFile) -> list[dict[str, Any]]:
+    """What jobs of the box fetch from hubs; the model that the engine serves is the first."""
     model = box.model
     # What lies on the box, or is sent there before the converge (gpubox.model_copy), needs no download.
-    if not isinstance(model, ModelSource) or model.source in ("path", "folder", "box"):
-        return {}
+    if not isinstance(model, ModelSource) or model.source not in _HUBS:
+        return []
     fields = model.model_dump(mode="json", exclude_none=True)
-    wanted = {"name": name(model), **{field: value for field, value in fields.items() if value not in ([], {})}}
-    return {"model_downloads": [wanted], "gpubox_model_job": f"model-{name(model)}"}
+    return [{"name": name(model), **{field: value for field, value in fields.items() if value not in ([], {})}}]
+
+
+def specs(box: BoxFile, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The same for the role's program on this machine: what it says of a model without fetching it."""
+    settings = _environment(box, environ)
+    return [{**download, **settings} for download in downloads(box)]
 
 
 def name(model: ModelSource) -> str:
@@ -39,3 +66,12 @@ def path(box: BoxFile, root: str) -> str | None:
     if box.model.source == "path" and box.model.path:
         return box.model.path.rstrip("/")
     return f"{root}/models/{name(box.model)}"
+
+
+def _environment(box: BoxFile, environ: Mapping[str, str]) -> dict[str, str]:
+    found = {role: environ[variable].strip() for variable, role in _ENVIRONMENT.items() if environ.get(variable)}
+    # A token goes to a box only for a hub that the box asks.
+    used = {download["source"] for download in downloads(box)}
+    return {
+        role: value for role, value in found.items() if not role.endswith("_token") or role[: -len("_token")] in used
+    }

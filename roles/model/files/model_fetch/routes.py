@@ -1,0 +1,124 @@
+"""Ways to a hub: directly, by the box's own proxy, by AutoDL's network turbo; which hub, and which way, is measured."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from model_fetch import hubs
+from model_fetch.errors import Asked, Denied, Trouble, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from model_fetch.hubs import Hub
+    from model_fetch.listing import RemoteFile
+    from model_fetch.spec import Settings
+
+T = TypeVar("T")
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+# What the turbo's script sets besides: its proxy signs with a certificate of its own.
+_TURBO = (*_PROXIES, "HTTP_PROXY", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(eq=False, slots=True)
+class Route:
+    """A hub and a way to it. `environment`: proxies of the child that fetches, and of nothing else; None: no proxy."""
+
+    hub: Hub
+    via: str = ""
+    environment: Mapping[str, str] | None = None
+    # Of another hub than the one that was asked for: its files, and its commit.
+    revision: str = ""
+    listed: Mapping[str, RemoteFile] | None = None
+    # Failures in a row, of whatever file; false: it sends whole files only.
+    strikes: int = 0
+    ranges: bool = True
+    closed: str = field(default="")
+
+    def __str__(self) -> str:
+        host = urlsplit(self.hub.endpoint).netloc
+        words = self.hub.label if host in self.hub.label else f"{self.hub.label} ({host})"
+        return f"{words} {self.via}".rstrip()
+
+
+def routes(source: str, settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Route]:
+    """Every way to the hub of that name and its mirror, the likely ones first.
+
+    ModelScope is never asked by way of the turbo, which slows it down (and has it not in its `no_proxy`).
+    """
+    hub = hubs.hub_of(source, settings)
+    found = [Route(hub)]
+    own = {name: environ[name] for name in _PROXIES if environ.get(name)}
+    if not _loopback(hub) and any("no_proxy" not in name.lower() for name in own):
+        found.append(Route(hub, "by the box's own proxy", own))
+    if source != "huggingface":
+        return found
+    if not _loopback(hub) and (fast := turbo(settings.network_turbo)):
+        found.append(Route(hub, "by the network turbo", fast))
+    if other := hubs.mirror(settings):
+        found.append(Route(other))
+        if len(own) > 0 and not _loopback(other) and any("no_proxy" not in name.lower() for name in own):
+            found.append(Route(other, "by the box's own proxy", own))
+    return found
+
+
+def turbo(script: str) -> dict[str, str]:
+    """The proxies that AutoDL's script sets, without setting them here; empty where there is no such script."""
+    if not script or not Path(script).is_file():
+        return {}
+    try:
+        done = subprocess.run(
+            ["bash", "-c", '. "$0" >/dev/null 2>&1; env -0', script],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    pairs = (pair.partition("=") for pair in done.stdout.decode(errors="replace").split("\0"))
+    found = {name: value for name, _, value in pairs if name in _TURBO and value != os.environ.get(name)}
+    return found if any("_proxy" in name.lower() and "no_proxy" not in name.lower() for name in found) else {}
+
+
+def first(ways: Sequence[Route], ask: Callable[[Route], T]) -> tuple[Route, T]:
+    """The first good answer of all ways, asked at once. A definite no (not there, not allowed) is one only of all.
+
+    Raises what went wrong at the most telling of them.
+    """
+    if len(ways) == 1:
+        return ways[0], ask(ways[0])
+    pool = ThreadPoolExecutor(len(ways))
+    try:
+        asked: dict[Future[T], Route] = {pool.submit(ask, way): way for way in ways}
+        errors: list[Trouble] = []
+        open_ = set(asked)
+        while open_:
+            done, open_ = wait(open_, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=lambda item: ways.index(asked[item])):
+                error = future.exception()
+                if error is None:
+                    return asked[future], future.result()
+                if not isinstance(error, Trouble):
+                    raise error
+                errors.append(error)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    raise most_telling(errors)
+
+
+def most_telling(errors: Sequence[Trouble]) -> Trouble:
+    """Of several ways' errors the one that says most: what a hub says itself before what a network says."""
+    for kind in (Denied, Asked):
+        if found := [error for error in errors if isinstance(error, kind)]:
+            return found[0]
+    return errors[0] if len(errors) == 1 else Unreachable("no way to the hub: " + "; ".join(map(str, errors)))
+
+
+def _loopback(hub: Hub) -> bool:
+    return urlsplit(hub.endpoint).hostname in _LOOPBACK
