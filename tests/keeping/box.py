@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from box.testbox.options import Bind
 from gpubox.ledger import Ledger
@@ -26,9 +26,16 @@ python3 -m compileall -q {ROOT}/lib
 """
 
 
-def kept_box(boxes: BoxFactory, name: str = "mybox", *, data_size: int = 2 << 30, port: int | None = None) -> TestBox:
+def kept_box(
+    boxes: BoxFactory,
+    name: str = "mybox",
+    *,
+    data_size: int = 2 << 30,
+    port: int | None = None,
+    network: Literal["empty", "host"] = "empty",
+) -> TestBox:
     """A box `name`; `port` is that of a proxy to it, for callers that know it beforehand."""
-    box = boxes(data_size=data_size, binds=(Bind(str(_FILES), "/opt/files"),))
+    box = boxes(data_size=data_size, binds=(Bind(str(_FILES), "/opt/files"),), network=network)
     done = box.exec(_SET_UP)
     assert done.exit_code == 0, done.stderr
     if port is None:

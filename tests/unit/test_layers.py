@@ -19,7 +19,7 @@ LAYERS = (
     ("up", "down", "add", "power", "chats", "logs", "bench", "cost", "offers", "sweep", "shell"),
     ("takedown_look", "preparing"),
     ("takedown",),
-    ("backup", "restore"),
+    ("backup", "restore", "model_copy"),
     ("tunnels", "guard", "renting"),
     ("status", "listing", "places", "chat", "receipt", "models"),
     ("reach",),

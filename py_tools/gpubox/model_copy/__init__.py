@@ -1,0 +1,178 @@
+"""A model that comes from a directory of this machine, or from another box; before the converge that serves it.
+
+What is there already, by name, size, time and a SHA-256 that was compared once, is not sent again; what a cut line
+left is gone on with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpubox.boxfile.models import ModelSource
+from gpubox.converge.variables import models
+from gpubox.errors import TransferFailed, UsageError
+from gpubox.ledger import Ledger
+from gpubox.model_copy import link, sources
+from gpubox.model_copy.receiver import Receiver
+from gpubox.remote.login import Login
+from gpubox.remote.transfer_push import Outgoing, Push
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gpubox.boxfile import BoxFile
+    from gpubox.converge.progress import Board, Step
+    from gpubox.model_copy.sources import Source
+    from gpubox.remote.host import Host
+
+__all__ = ["Copied", "bring"]
+
+_NAMED = 5
+# As `on_box` leaves free.
+_SPARE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was done: files and bytes that went, of how many; `way`: "up", "directly", "through this machine"."""
+
+    sent: int
+    sent_bytes: int
+    files: int
+    bytes: int
+    way: str
+
+
+def bring(host: Host, box: BoxFile, *, root: str, board: Board) -> Copied | None:
+    """Put the model of `box` where its engine will look for it, on the box behind `host`.
+
+    None when it comes from somewhere else.
+
+    The controller's Python and boxctl are there already. Raises `UsageError` for a directory or a box that is not
+    there, `Refused` when that box is being changed, `TransferFailed` for a full disk, and what the links raise.
+    """
+    model = box.model
+    if not isinstance(model, ModelSource) or model.source not in ("folder", "box"):
+        return None
+    directory = models.path(box, root)
+    assert directory is not None
+    with board.step("the model") as step:
+        receiver = Receiver(host, root, directory)
+        if model.source == "folder":
+            copied = _from_folder(receiver, root, model, step)
+        else:
+            copied = _from_box(receiver, model, step)
+        size = f"{copied.files} files, {_gib(copied.bytes)}"
+        if copied.sent == 0:
+            step.state = "kept"
+            step.say(f"{size}, on the box already")
+        else:
+            step.say(f"{size}; {_gib(copied.sent_bytes)} sent {copied.way}, every SHA-256 compared on the box")
+    return copied
+
+
+def _from_folder(receiver: Receiver, root: str, model: ModelSource, step: Step) -> Copied:
+    folder = Path(model.folder or "").expanduser().absolute()
+    files = sources.chosen(sources.in_folder(folder), model.include, f"`{folder}`")
+    work = _Work(receiver, files, step, lambda todo, done: sources.hashes_in_folder(folder, todo, done))
+    if not work.missing:
+        return work.done("up")
+    outgoing = [_outgoing(folder, receiver.directory, file) for file in work.missing]
+    with Push(receiver.login, root, work.count) as push:
+        push.send(outgoing)
+    if push.bad:
+        shown = "\n".join(f"  {path}: {reason}" for path, reason in sorted(push.bad.items())[:_NAMED])
+        hint = f"what arrived is kept; `gpubox up {receiver.login.name}` sends the rest"
+        raise TransferFailed(f"not all of the model arrived:\n{shown}", where=receiver.login.name, hint=hint)
+    return work.done("up")
+
+
+def _from_box(receiver: Receiver, model: ModelSource, step: Step) -> Copied:
+    other, directory = model.box or "", (model.path or "").rstrip("/")
+    if other == receiver.login.name:
+        hint = "`source: path` uses what lies there already"
+        raise UsageError(f"`{other}` cannot copy from itself", where="model.box", hint=hint)
+    # Shared: nobody takes the other box down meanwhile.
+    with Ledger() as ledger, ledger.lock(other, shared=True):
+        login = Login.of(ledger.get(other))
+        found = sources.on_box(login, directory)
+        files = sources.chosen(found, model.include, f"`{directory}` of `{other}`")
+        work = _Work(receiver, files, step, lambda todo, done: sources.hashes_on_box(login, directory, todo, done))
+        if not work.missing:
+            return work.done("directly")
+        return work.done(link.copy(link.Ends(login, directory, receiver), work.missing, work.count))
+
+
+class _Work:
+    """What is to be sent; its hashes are known when this is made."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        files: Sequence[Source],
+        step: Step,
+        hashes: Callable[[Sequence[Source], Callable[[int], None]], dict[str, str]],
+    ) -> None:
+        self._receiver, self._step = receiver, step
+        rows: list[dict[str, Any]] = [
+            {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns} for file in files
+        ]
+        there = receiver.look(rows)["there"]
+        todo = [file for file in files if file.path not in there]
+        read = _Counted(step, "reading", sum(file.size for file in todo))
+        known = there | (hashes(todo, read.add) if todo else {})
+        self.files = [row | {"sha256": known[row["path"]]} for row in rows]
+        self.missing = [row for row in self.files if row["path"] not in there]
+        look = receiver.look(self.missing) if self.missing else {"parts": 0, "free": 0}
+        self._size = sum(row["size"] for row in self.missing)
+        self._counted = _Counted(step, "sent", self._size)
+        self._counted.add(look["parts"])
+        self._came = 0
+        self._check_room(look)
+
+    def count(self, size: int) -> None:
+        """So many bytes came."""
+        self._came += size
+        self._counted.add(size)
+
+    def done(self, way: str) -> Copied:
+        """All of it is there: noted on the box, and told."""
+        if self.missing:
+            self._receiver.note(self.files)
+        total = sum(row["size"] for row in self.files)
+        return Copied(len(self.missing), self._came, len(self.files), total, way)
+
+    def _check_room(self, look: dict[str, Any]) -> None:
+        need = self._size - look["parts"] + _SPARE
+        if self.missing and need > look["free"]:
+            name = self._receiver.login.name
+            raise TransferFailed(
+                f"the disk of `{self._receiver.directory}` has {_gib(look['free'])} free, and the model needs"
+                f" {_gib(need)}: {_gib(need - look['free'])} are missing",
+                where=name,
+                hint=f"`gpubox ssh {name} -- df -h` shows the disks; make room, or set `data_dir`",
+            )
+
+
+class _Counted:
+    def __init__(self, step: Step, verb: str, total: int) -> None:
+        self._step, self._verb, self._total, self._sum = step, verb, total, 0
+
+    def add(self, size: int) -> None:
+        self._sum += size
+        if size:
+            self._step.say(f"{self._verb} {_gib(self._sum)} of {_gib(self._total)}")
+
+
+def _outgoing(folder: Path, directory: str, file: dict[str, Any]) -> Outgoing:
+    there = {
+        "target": f"{directory}/{file['path']}", "size": file["size"], "sha256": file["sha256"],
+        "mtime_ns": file["mtime_ns"], "mode": 0o644, "uid": 0, "gid": 0, "copy": "",
+    }  # fmt: skip
+    return Outgoing(folder / file["path"], file["size"], there)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
