@@ -1,0 +1,1 @@
+"""FlashAttention in an environment: the kept wheel, else the published one, else a build that the box survives."""
