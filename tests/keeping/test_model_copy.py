@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,6 +99,24 @@ def test_a_model_goes_from_box_to_box_directly(old_box: TestBox, new_box: TestBo
     assert keys(old_box) == before
     assert new_box.exec(f"ls -A {ROOT}/cache/model_copy | grep -v '\\.py$'").stdout == ""
     assert again(board, BOX).sent == 0
+
+
+def test_what_was_fetched_there_is_held_to_the_hubs_word(old_box: TestBox, lone_box: TestBox, board: Board) -> None:
+    """The other box's manifest says the SHA-256; a model that is not whole there is not copied."""
+    enroll(old_box, "oldbox", old_box.port)
+    small = BOX.model_copy(update={"include": ("config.json",)})
+    wanted = json.dumps({"files": [{"path": "config.json", "size": 2, "sha256": "0" * 64}]})
+    try:
+        old_box.write(f"{SOURCE}/.gpubox-model.json", wanted)
+        with pytest.raises(
+            TransferFailed, match=r"`config\.json` came twice with another SHA-256 than its source says"
+        ):
+            bring(lone_box, board, small)
+        old_box.write(f"{SOURCE}/.gpubox-part/plan.json", "{}")
+        with pytest.raises(UsageError, match="is still being fetched, or its download was cut off"):
+            again(board, small)
+    finally:
+        old_box.exec(f"rm -r {SOURCE}/.gpubox-*")
 
 
 def test_where_the_boxes_do_not_see_each_other_it_goes_through_this_machine(

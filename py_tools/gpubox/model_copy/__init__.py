@@ -98,8 +98,10 @@ def _from_box(receiver: Receiver, model: ModelSource, step: Step) -> Copied:
     with Ledger() as ledger, ledger.lock(other, shared=True):
         login = Login.of(ledger.get(other))
         found = sources.on_box(login, directory)
-        files = sources.chosen(found, model.include, f"`{directory}` of `{other}`")
-        work = _Work(receiver, files, step, lambda todo, done: sources.hashes_on_box(login, directory, todo, done))
+        files = sources.chosen(found.files, model.include, f"`{directory}` of `{other}`")
+        work = _Work(
+            receiver, files, step, lambda todo, tell: sources.hashes_on_box(login, directory, found, todo, tell)
+        )
         if not work.missing:
             return work.done("directly")
         return work.done(link.copy(link.Ends(login, directory, receiver), work.missing, work.count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import subprocess
@@ -34,6 +35,14 @@ class Source:
     mtime_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies on another box, and the SHA-256 that the hub said of what was fetched there: by path and size."""
+
+    files: list[Source]
+    sums: dict[tuple[str, int], str]
+
+
 def in_folder(folder: Path) -> list[Source]:
     """The files of a directory of this machine. Raises `UsageError` when it is none."""
     if not folder.is_dir():
@@ -53,12 +62,15 @@ def in_folder(folder: Path) -> list[Source]:
     return found
 
 
-def on_box(login: Login, directory: str) -> list[Source]:
+def on_box(login: Login, directory: str) -> Listing:
     """The files of a directory on another box. Raises `UsageError` when it is none, and what the link raises."""
     quoted = shlex.quote(directory)
-    find = "find -L . -name '.?*' -prune -o -type f -printf '%s %T@ %P\\0'"
-    # A login may say a few words before.
-    command = f"cd -- {quoted} || exit 9; echo {_BEGIN}; {find}"
+    # A login may say a few words before. The two names are the role model's: what it fetched, and what it is fetching.
+    command = (
+        f"cd -- {quoted} || exit 9; echo {_BEGIN}; cat .gpubox-model.json 2>/dev/null; printf '\\0'; "
+        "[ ! -e .gpubox-part/plan.json ] || printf unfinished; printf '\\0'; "
+        "find -L . -name '.?*' -prune -o -type f -printf '%s %T@ %P\\0'"
+    )
     done = subprocess.run(ssh_argv(login, command, batch=True), capture_output=True, timeout=600, check=False)
     if done.returncode == 9:
         raise UsageError(
@@ -68,9 +80,15 @@ def on_box(login: Login, directory: str) -> list[Source]:
         )
     if done.returncode != 0:
         raise _ssh_failed(login, done)
-    text = done.stdout.decode(errors="surrogateescape")
-    rows = text.partition(f"{_BEGIN}\n")[2].split("\0")[:-1]
-    return [_row(row) for row in rows]
+    text = done.stdout.decode(errors="surrogateescape").partition(f"{_BEGIN}\n")[2]
+    manifest, unfinished, *rows = text.split("\0")[:-1]
+    if unfinished:
+        raise UsageError(
+            f"`{directory}` on `{login.name}` is still being fetched, or its download was cut off",
+            where="model.path",
+            hint=f"`gpubox up {login.name}` ends that first",
+        )
+    return Listing([_row(row) for row in rows], _sums(manifest))
 
 
 def chosen(files: Sequence[Source], include: Sequence[str], where: str) -> list[Source]:
@@ -101,11 +119,16 @@ def hashes_in_folder(folder: Path, files: Sequence[Source], done: Callable[[int]
     return known
 
 
-def hashes_on_box(login: Login, directory: str, files: Sequence[Source], done: Callable[[int], None]) -> dict[str, str]:
-    """The same, computed on the other box."""
-    if not files:
-        return {}
-    sizes = {file.path: file.size for file in files}
+def hashes_on_box(
+    login: Login, directory: str, listing: Listing, files: Sequence[Source], done: Callable[[int], None]
+) -> dict[str, str]:
+    """The same, from the manifest of the other box, else computed there."""
+    known = {file.path: sha256 for file in files if (sha256 := listing.sums.get((file.path, file.size)))}
+    sizes = {file.path: file.size for file in files if file.path not in known}
+    return known | (_computed(login, directory, sizes, done) if sizes else {})
+
+
+def _computed(login: Login, directory: str, sizes: dict[str, int], done: Callable[[int], None]) -> dict[str, str]:
     names = "\0".join(sizes).encode(errors="surrogateescape")
     command = f"cd -- {shlex.quote(directory)} && xargs -0 -r -n 1 -P {_READERS} sha256sum -b --"
     known = {}
@@ -156,6 +179,13 @@ def _row(row: str) -> Source:
     size, time, path = row.split(" ", 2)
     whole, _, part = time.partition(".")
     return Source(path, int(size), int(whole) * 10**9 + int((part + "0" * 9)[:9]))
+
+
+def _sums(manifest: str) -> dict[tuple[str, int], str]:
+    try:
+        return {(file["path"], file["size"]): file["sha256"] for file in json.loads(manifest)["files"]}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def _hidden(name: str) -> bool:
