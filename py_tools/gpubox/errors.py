@@ -47,6 +47,16 @@ class BadSshLine(UsageError):
     """A pasted login line cannot be read."""
 
 
+class UnknownRegion(UsageError):
+    """A provider has no region of that name; `known` are those that it has."""
+
+    def __init__(
+        self, message: str, *, where: str | None = None, hint: str | None = None, known: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.known = known
+
+
 class NotYet(UsageError):
     """The box file asks for something that this version cannot bring about."""
 

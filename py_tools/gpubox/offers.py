@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpubox.asking import Answer, ask_each, configured_accounts
 from gpubox.cards import card
-from gpubox.errors import UsageError
+from gpubox.errors import UnknownRegion, UsageError
 from gpubox.providers import PROVIDERS, Offer, Wish
 from gpubox.sifting import Sifted, sift
 from gpubox.words import did_you_mean
@@ -36,12 +36,12 @@ def offers(wish: Wish, *, only: str | None = None, limit: float = TIME_LIMIT) ->
     """Ask every configured account (or `only` that one) at once, for `limit` seconds at most, and sift what they rent.
 
     One account that fails is a warning. Raises its error when no account answered, `AuthFailed` when none is
-    configured, and `UsageError` for a wish that names no card.
+    configured, and `UsageError` for a wish that names no card, or a region that no account has.
     """
     if wish.gpu is not None and not card(wish.gpu).words:
         raise UsageError(f"`{wish.gpu}` names no card", hint='say a model, as in `--gpu 4090` or `--gpu "A100 80GB"`')
     names = [_known(only)] if only else configured_accounts()
-    answers = _ask(names, wish, limit)
+    answers = _where_it_is_known(_ask(names, wish, limit), wish)
     found = [offer for answer in answers for offer in answer.value or ()]
     sifted = sift(found, wish)
     if not sifted.matches and wish.gpu is not None:
@@ -70,6 +70,24 @@ def money(text: str) -> Decimal:
             hint="write a number, as in `--max-price 10`; it is compared with each price in that price's own currency",
         )
     return Decimal(text.strip())
+
+
+def _where_it_is_known(answers: list[Answer[list[Offer]]], wish: Wish) -> list[Answer[list[Offer]]]:
+    """Without the accounts that have no such region: its name is another provider's. Raises `UnknownRegion`."""
+    known = [answer for answer in answers if not isinstance(answer.error, UnknownRegion)]
+    if known:
+        return known
+    errors = [(answer.provider, answer.error) for answer in answers if isinstance(answer.error, UnknownRegion)]
+    if len(errors) == 1:
+        raise errors[0][1]
+    names = [name for _, error in errors for name in error.known]
+    near = did_you_mean(wish.region or "", names)
+    raise UnknownRegion(
+        f"no account has a region `{wish.region}`" + (f"; did you mean `{near}`?" if near else ""),
+        where="--region",
+        hint="; ".join(f"{name}: {', '.join(error.known)}" for name, error in errors),
+        known=tuple(names),
+    )
 
 
 def _known(name: str) -> str:

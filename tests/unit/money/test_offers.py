@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpubox.errors import AuthFailed, NoStock, Refused, Unreachable
+from gpubox.errors import AuthFailed, NoStock, Refused, UnknownRegion, Unreachable
 from gpubox.offers import offers
 from gpubox.providers import Offer, Price, Wish
 
@@ -193,3 +193,28 @@ def test_a_refusal_of_one_provider_is_its_own_exit_code(give: Callable[..., None
     give(of_autodl(fails={"offers": NoStock("nothing today")}))
     with pytest.raises(NoStock):
         offers(Wish())
+
+
+def nowhere(name: str, *known: str) -> UnknownRegion:
+    return UnknownRegion(f"{name} has no such region", hint=f"use {known[0]}", known=known)
+
+
+def test_a_region_of_another_provider_is_no_fault_of_an_account(
+    give: Callable[..., None], gpubox: Callable[..., Done]
+) -> None:
+    give(of_autodl(fails={"offers": nowhere("AutoDL", "westDC3")}), of_ec2())
+    done = gpubox("offers", "--region", "us-1")
+    assert (done.code, done.err) == (0, "")
+    assert "L40S" in done.out
+
+
+def test_a_region_that_nobody_has_is_bad_input(give: Callable[..., None], gpubox: Callable[..., Done]) -> None:
+    ec2 = of_ec2(fails={"offers": nowhere("AWS", "us-east-1", "eu-west-1")})
+    give(of_autodl(fails={"offers": nowhere("AutoDL", "westDC3")}), ec2)
+    done = gpubox("offers", "--region", "us-esat-1")
+    assert done.code == 2
+    assert "no account has a region `us-esat-1`; did you mean `us-east-1`?" in done.err
+    assert "autodl: westDC3; ec2: us-east-1, eu-west-1" in done.err
+    give(ec2)
+    done = gpubox("offers", "--region", "nowhere")
+    assert (done.code, "AWS has no such region" in done.err) == (2, True)

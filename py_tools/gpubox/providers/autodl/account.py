@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpubox.boxfile.autodl_cards import MOST_CARDS, cards_like
-from gpubox.errors import AuthFailed, Failed, Unreachable
+from gpubox.errors import AuthFailed, Failed, UnknownRegion, Unreachable
 from gpubox.preflight.findings import blocker, ok, warning
 from gpubox.providers.autodl import rows
 from gpubox.providers.autodl.client import unreadable
@@ -50,12 +50,19 @@ def wallet(api: Api) -> rows.Wallet:
 def offers(api: Api, wish: Wish) -> list[Offer]:
     """One for each card, data centre and number of cards; what fits is the caller's to sift.
 
-    Memory comes by the card, so a wish for memory is a reason to take more cards.
+    Memory comes by the card, so a wish for memory is a reason to take more cards. Raises `UnknownRegion`.
     """
     least = min(max(wish.count, 1), MOST_CARDS)
     counts = range(least, MOST_CARDS + 1) if wish.ram_gib is not None else (least,)
     kinds = cards_like(wish.gpu)
-    regions = [region for region in DATA_CENTERS if wish.region in (None, region)]
+    regions = [region for region in DATA_CENTERS if wish.region is None or region.lower() == wish.region.lower()]
+    if not regions:
+        raise UnknownRegion(
+            f"AutoDL's API makes no boxes in `{wish.region}`",
+            where="--region",
+            hint="use " + " or ".join(f"`{region}`" for region in DATA_CENTERS),
+            known=DATA_CENTERS,
+        )
     idle = {region: _idle(api, region) for region in regions} if kinds else {}
     return [_offer(kind, count, region, idle[region]) for kind in kinds for region in regions for count in counts]
 

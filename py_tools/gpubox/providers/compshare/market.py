@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpubox.boxfile.compshare import Compshare
 from gpubox.cards import same_card
-from gpubox.errors import AuthFailed, Failed, GpuboxError, NoStock, Unreachable
+from gpubox.errors import AuthFailed, Failed, GpuboxError, NoStock, UnknownRegion, Unreachable
 from gpubox.preflight.findings import blocker, ok, warning
 from gpubox.providers.base import Offer
 from gpubox.providers.compshare import choice
@@ -26,11 +26,12 @@ _LOW = Decimal(10)  # CNY: some hours of the cheapest cards
 
 
 def offers(planner: Planner, account: Account, wish: Wish) -> list[Offer]:
-    """One offer for each zone, kind of card and sensible number of cards; stock is asked for a wished card only."""
+    """One offer for each zone, kind of card and sensible number of cards; stock is asked for a wished card only.
+
+    Raises `UnknownRegion`.
+    """
     found: list[Offer] = []
-    for region, zone in account.zones():
-        if wish.region and wish.region.casefold() not in (region.casefold(), zone.casefold()):
-            continue
+    for region, zone in _zones(account, wish):
         for kind in planner.kinds(region, zone):
             if wish.gpu is None or _is_wished(wish.gpu, kind):
                 found += _of_kind(planner, account, region, kind, wish)
@@ -63,6 +64,23 @@ def check(account: Account) -> list[Finding]:
     else:
         findings.append(ok("compshare: balance", f"{balance.amount} {balance.currency}"))
     return findings
+
+
+def _zones(account: Account, wish: Wish) -> list[tuple[str, str]]:
+    """The wished region's, or all; a zone is a wish, too."""
+    zones = account.zones()
+    if wish.region is None:
+        return zones
+    wanted = wish.region.casefold()
+    if chosen := [pair for pair in zones if wanted in (pair[0].casefold(), pair[1].casefold())]:
+        return chosen
+    known = tuple(sorted({name for pair in zones for name in pair}))
+    raise UnknownRegion(
+        f"CompShare has no region or zone `{wish.region}`",
+        where="--region",
+        hint="use one of " + ", ".join(f"`{name}`" for name in known),
+        known=known,
+    )
 
 
 def _is_wished(wanted: str, kind: choice.Kind) -> bool:

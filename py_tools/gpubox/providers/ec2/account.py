@@ -7,8 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpubox import accounts
-from gpubox.errors import AuthFailed, UsageError
+from gpubox.errors import AuthFailed, UnknownRegion, UsageError
 from gpubox.providers.ec2.trouble import NotAllowed, explained, somebody_else
+from gpubox.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,7 +59,23 @@ class Account:
                 where="ec2.region",
                 hint="set it in the box file, as in `ec2: {region: us-east-1}`, or as `AWS_REGION`",
             )
-        return region
+        return self.known(region, where="ec2.region")
+
+    def known(self, region: str, *, where: str | None = None) -> str:
+        """`region` as AWS writes it. Raises `UnknownRegion` for a name that boto3 does not know; asks nobody."""
+        with self._lock:
+            session = self._opened()
+        names = [name for kind in session.get_available_partitions() for name in _regions(session, kind)]
+        if (found := region.strip().lower()) in names:
+            return found
+        near = did_you_mean(found, names)
+        raise UnknownRegion(
+            f"AWS has no region `{region}`" + (f"; did you mean `{near}`?" if near else ""),
+            where=where,
+            hint="write it as in `us-east-1`: https://docs.aws.amazon.com/global-infrastructure/latest/regions/ names "
+            "all; one that is new needs a newer boto3 (`pip install -U boto3`)",
+            known=tuple(_regions(session, "aws")),
+        )
 
     def regions(self) -> list[str]:
         """Every region that may hold a box of this account: `$GPUBOX_EC2_REGIONS`, else all that are enabled."""
@@ -117,6 +134,11 @@ class Account:
         if self._session is None:
             self._session = _session()
         return self._session
+
+
+def _regions(session: Any, partition: str) -> list[str]:  # noqa: ANN401 - boto3 has no types
+    names: list[str] = session.get_available_regions("ec2", partition_name=partition)
+    return names
 
 
 def _refuse_others(service: str, answer: dict[str, Any]) -> None:

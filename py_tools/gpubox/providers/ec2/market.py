@@ -19,8 +19,11 @@ _SPOT = "spot: AWS may take it away at two minutes' notice"
 
 
 def offers(account: Account, prices: Prices, wish: Wish) -> list[Offer]:
-    """Each type with the wished card (or any) that the region has, on demand and as spot, the cheapest first."""
-    region = wish.region or account.home()
+    """Each type with the wished card (or any) that the region has, on demand and as spot, the cheapest first.
+
+    Raises `UnknownRegion`.
+    """
+    region = account.known(wish.region, where="--region") if wish.region else account.home()
     wanted = catalogue().with_card(wish.gpu) if wish.gpu else list(catalogue().kinds)
     here = _here(account, region, wanted)
     if not here:

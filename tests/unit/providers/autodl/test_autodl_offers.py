@@ -11,7 +11,7 @@ from gpubox.boxfile import load
 from gpubox.boxfile.autodl import GpuSpec
 from gpubox.boxfile.autodl_cards import CARDS, card, cards_like, unknown_card
 from gpubox.boxfile.starters import write_starter
-from gpubox.errors import AuthFailed
+from gpubox.errors import AuthFailed, UnknownRegion
 from gpubox.providers.autodl import AutodlProvider
 from gpubox.providers.base import Wish
 from sim.autodl import TOKEN, autodl
@@ -102,7 +102,9 @@ def test_offers_are_by_card_and_data_centre() -> None:
         assert [one.sku for one in provider.offers(Wish(gpu="4090", region="beijingDC2"))] == ["4090D", "v-48g"]
         assert [one.gpu_count for one in provider.offers(Wish(gpu="H800", count=3, region="westDC3"))] == [3]
         assert provider.offers(Wish(gpu="A100")) == []
-        assert provider.offers(Wish(region="us-east-1")) == []
+        with pytest.raises(UnknownRegion, match="no boxes in `us-east-1`") as unknown:
+            provider.offers(Wish(region="us-east-1"))
+        assert unknown.value.hint == "use `westDC3` or `beijingDC2`"
         unpriced = [one for one in everything if one.price is None]
         assert {one.sku for one in unpriced} == {"v-48g", "v-48g-350w", "v-32g-p"}
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from gpubox.boxfile import BoxFile
-from gpubox.errors import AuthFailed, BoxFileError, Failed, NoStock, Unreachable, UsageError
+from gpubox.errors import AuthFailed, BoxFileError, Failed, NoStock, UnknownRegion, Unreachable, UsageError
 from gpubox.providers.base import Price, Wish
 from gpubox.providers.compshare import CompshareProvider
 from sim.compshare import KEYS, Running, compshare
@@ -214,3 +214,10 @@ def test_neither_keys_nor_passwords_are_shown(
     shown = "".join((*capfd.readouterr(), caplog.text, repr(caught.value), str(caught.value.__cause__)))
     for secret in (KEYS[1], password, base64.b64encode(password.encode()).decode()):
         assert secret not in shown
+
+
+def test_a_region_that_it_does_not_have(provider: CompshareProvider) -> None:
+    with pytest.raises(UnknownRegion, match="no region or zone `us-east-1`") as unknown:
+        provider.offers(Wish(gpu="RTX 4090", region="us-east-1"))
+    assert "cn-wlcb-01" in unknown.value.known
+    assert provider.offers(Wish(gpu="RTX 4090", region="CN-WLCB"))

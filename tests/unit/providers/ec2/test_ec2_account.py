@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from gpubox.errors import AuthFailed, Refused, Unreachable, UsageError
+from gpubox.errors import AuthFailed, Refused, UnknownRegion, Unreachable, UsageError
 from gpubox.providers import Order, Wish
 from gpubox.providers.ec2 import Ec2Provider
 from sim.ec2 import REGION, Aws
@@ -159,3 +159,14 @@ def test_without_a_region(ec2: Ec2Provider, cloud: Aws, monkeypatch: pytest.Monk
         ec2.create(Order(ORDER, box()))
     assert "us-east-1" in (caught.value.hint or "")
     assert ec2.create(Order(ORDER, box(region="us-east-1"))).startswith("us-east-1/")
+
+
+def test_a_region_that_aws_does_not_have(ec2: Ec2Provider, cloud: Aws) -> None:
+    with pytest.raises(UnknownRegion, match="no region `us-east-11`; did you mean `us-east-1`") as unknown:
+        ec2.offers(Wish(gpu="A10G", region="us-east-11"))
+    assert "eu-central-1" in unknown.value.known
+    with pytest.raises(UnknownRegion) as unknown:
+        ec2.create(Order(ORDER, box(region="westDC3")))
+    assert unknown.value.where == "ec2.region"
+    assert cloud.server.calls == []
+    assert {offer.region for offer in ec2.offers(Wish(gpu="A10G", region="US-East-1"))} == {"us-east-1"}
