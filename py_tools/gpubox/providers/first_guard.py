@@ -39,8 +39,3 @@ def shell_guard(seconds: int, *, look: int = 60) -> str:
     script = shlex.quote("; ".join(line for line in loop.splitlines() if line).replace("do; ", "do "))
     # A session of its own: it outlives whatever ran this line.
     return f"$(command -v setsid || command -v nohup) /bin/sh -c {script} </dev/null >/dev/null 2>&1 &"
-
-
-def cloud_init(seconds: int) -> str:
-    """User data for a virtual machine: the same, started by cloud-init at every boot, as root."""
-    return f"#cloud-boothook\n#!/bin/sh\n{shell_guard(seconds)}\n"
