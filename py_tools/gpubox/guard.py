@@ -25,6 +25,7 @@ _AFTER = timedelta(minutes=30)
 _SAME = timedelta(minutes=2)
 # The ledger and the guard count the same seconds with clocks of their own, and the guard looks twice a minute.
 _AGREED = Decimal("0.02")
+_IDLE_GUARDS = {"dead": "does not run", "off": "switched off"}
 
 
 @runtime_checkable
@@ -85,6 +86,8 @@ def settle(ledger: Ledger, name: str, view: dict[str, Any] | None) -> str | None
             return None
         at = moment(view.get("guard_at")) if view["stage"] != "off" else None
         wanted, planned = at + _AFTER if at else None, source.guarded_until(record)
+        if wanted is None and view["stage"] != "off" and view.get("powerless"):
+            return None  # What the provider has planned is the only guard there is.
         if wanted != planned and not (wanted and planned and abs(wanted - planned) < _AFTER / 2):
             ledger.audit(name, "guard_until", "begun", {"when": wanted})
             source.guard_until(record, wanted)
@@ -94,13 +97,24 @@ def settle(ledger: Ledger, name: str, view: dict[str, Any] | None) -> str | None
     return None
 
 
+def weakness(name: str, view: dict[str, Any] | None) -> str | None:
+    """What keeps the guard of a box from ending its bill, and what mends that; None for a guard that can."""
+    if view is None or not view.get("powerless"):
+        return None
+    return (
+        f"the guard of `{name}` watches and warns, but cannot end its bill: {view['powerless']}; "
+        f"let that user become root without a password (`gpubox ssh {name}`, then `sudo visudo`), "
+        f"then `gpubox up {name} --full`"
+    )
+
+
 def line(view: dict[str, Any], now: datetime) -> str:
     """The guard in one line, for `gpubox status`."""
     stage, at = view["stage"], moment(view.get("fires_at") or view.get("guard_at"))
-    if stage == "dead":
-        return "guard: does not run, so nothing powers this box off"
-    if stage == "off":
-        return "guard: switched off, so nothing powers this box off"
+    if stage in _IDLE_GUARDS:
+        return f"guard: {_IDLE_GUARDS[stage]}, so nothing powers this box off"
+    if view.get("powerless"):
+        return f"guard: cannot power this box off, {view['powerless']}"
     if stage == "starting" or "looked_at" not in view:
         return "guard: has not looked at the box yet"
     if stage == "stopping":

@@ -41,6 +41,7 @@ def _in(**span: float) -> float:
         ({"stage": "stopping", "doing": "power off"}, "guard: powering off (power off)"),
         ({"stage": "off"}, "guard: switched off, so nothing powers this box off"),
         ({"stage": "dead", "running": False}, "guard: does not run, so nothing powers this box off"),
+        ({"guard_at": _in(hours=8), "powerless": "`me` may not"}, "guard: cannot power this box off, `me` may not"),
     ],
 )
 def test_line(changes: dict[str, Any], words: str) -> None:
@@ -101,6 +102,9 @@ class Planner:
         ({"guard_at": _in(hours=8, minutes=1)}, NOW + timedelta(hours=8, minutes=30), []),
         ({"guard_at": None}, NOW + timedelta(hours=24), [None]),
         ({"stage": "off", "guard_at": _in(hours=8)}, NOW + timedelta(hours=8), [None]),
+        # One that cannot power it off leaves its provider's stop as the last resort, unless a person wants none.
+        ({"guard_at": None, "powerless": "x"}, NOW + timedelta(hours=24), []),
+        ({"stage": "off", "guard_at": None, "powerless": "x"}, NOW + timedelta(hours=24), [None]),
         # One that does not run, or is about to power off, moves nothing.
         ({"stage": "dead", "guard_at": _in(hours=8)}, NOW + timedelta(hours=1), []),
         ({"stage": "stopping", "guard_at": _in(hours=8)}, NOW + timedelta(hours=1), []),
@@ -120,3 +124,11 @@ def test_the_providers_own_stop_comes_after_the_guards(
             trouble = guard.settle(ledger, "a", {**VIEW, "guard_at": _in(hours=50)})
             assert trouble is not None
             assert "no answer" in trouble
+
+
+def test_a_guard_that_cannot_end_the_bill_is_told_with_what_mends_it() -> None:
+    assert guard.weakness("mybox", None) is None
+    assert guard.weakness("mybox", VIEW) is None
+    words = str(guard.weakness("mybox", {**VIEW, "powerless": "`ubuntu` may not power it off"}))
+    assert "`ubuntu` may not power it off" in words
+    assert "visudo" in words

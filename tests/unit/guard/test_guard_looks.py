@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from boxguard import gpus, metrics, push, sessions
+from boxguard import ending, gpus, metrics, push, sessions
 from boxguard.sessions import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from boxguard.settings import Settings
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -252,3 +256,33 @@ def test_both_guards_mean_the_same_file() -> None:
 
     defaults = yaml.safe_load((ROLES / "guard/defaults/main.yml").read_text())
     assert defaults["guard_marker"] == first_guard.MARKER
+
+
+@pytest.mark.parametrize(
+    ("uid", "sudo", "told"),
+    [
+        (0, None, None),
+        (1000, "exit 0", None),
+        (1000, "echo sudo: a password is required >&2; exit 1", "ended with 1: sudo: a password is required"),
+        (1000, None, "ended with 127"),
+    ],
+    ids=["root", "without a password", "with one", "no sudo"],
+)
+def test_whether_it_may_power_the_box_off(
+    uid: int, sudo: str | None, told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import yaml
+
+    from unit.guard.conftest import ROLES
+
+    defaults = yaml.safe_load((ROLES / "guard/defaults/main.yml").read_text())
+    usual = cast("Settings", SimpleNamespace(power_off=tuple(defaults["guard_power_off"])))
+    if sudo is not None:
+        (tmp_path / "sudo").write_text(f"#!/bin/sh\n{sudo}\n")
+        (tmp_path / "sudo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    said = ending.powerless(usual)
+    assert told in said if told and said else said is told
+    # Whoever set a command of their own has seen to that.
+    assert ending.powerless(cast("Settings", SimpleNamespace(power_off=("poweroff",)))) is None

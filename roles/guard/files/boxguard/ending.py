@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # So long the box may take to go off before the command is run again.
 _OFF_TIMEOUT = 60.0
 _SYNC_TIMEOUT = 30.0
+_SUDO_TIMEOUT = 20.0
 
 
 class Ran(NamedTuple):
@@ -72,8 +74,7 @@ class Ending:
         begun = time.monotonic()
         ran = run(list(self._settings.power_off), _OFF_TIMEOUT)
         time.sleep(max(0.0, min(_OFF_TIMEOUT, 10 * self._settings.interval) - (time.monotonic() - begun)))
-        said = f"ended with {ran.code}: {ran.last}" if ran.code is not None else "did not end"
-        return f"the box is still on; `{self._settings.power_off[0]}` {said}"
+        return f"the box is still on; `{self._settings.power_off[0]}` {_said(ran)}"
 
     def _stop_all(self) -> list[str]:
         from boxctl import jobs
@@ -95,6 +96,20 @@ class Ending:
         return run_all(calls, self._settings.stop_timeout)
 
 
+def powerless(settings: Settings) -> str | None:
+    """Why the box cannot be powered off from within; None when it can, as far as that is told without doing it.
+
+    Only root may, and who becomes root without a password, as the users of cloud images do.
+    """
+    if os.geteuid() == 0 or not any("sudo -n" in part for part in settings.power_off):
+        return None
+    ran = run(["sudo", "-n", "true"], _SUDO_TIMEOUT)
+    if ran.code == 0:
+        return None
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    return f"`{name}` may not power it off: `sudo -n true` {_said(ran)}"
+
+
 def run(argv: list[str], seconds: float, *, env: dict[str, str] | None = None, cwd: str | None = None) -> Ran:
     """Run a program to its end, or end it with all that it started after `seconds`; never raises."""
     process = _start(argv, env, cwd)
@@ -111,6 +126,10 @@ def run_all(calls: list[list[str]], seconds: float) -> list[str]:
         ran = process if isinstance(process, Ran) else _finish(process, left)
         wrong += _trouble(f"`{' '.join(call[1:])}`", ran)
     return wrong
+
+
+def _said(ran: Ran) -> str:
+    return f"ended with {ran.code}: {ran.last}" if ran.code is not None else "did not end"
 
 
 def _start(argv: list[str], env: dict[str, str] | None, cwd: str | None) -> subprocess.Popen[str] | Ran:

@@ -14,7 +14,7 @@ from boxctl.layout import Layout, boot_mark
 from boxguard import look, push, tell
 from boxguard import settings as guard_settings
 from boxguard.decide import Act, Memory, Now, Orders, Step, answers_until, step, view
-from boxguard.ending import Ending
+from boxguard.ending import Ending, powerless
 
 if TYPE_CHECKING:
     from boxguard.judge import Seen
@@ -35,10 +35,14 @@ class Guard:
         self._full = False
         self._memory = _memory(place / "state.json")
         self._notes: dict[str, Any] = {}
+        # Asked once: who may become root does not change while it runs, and `sudo` writes each question into a log.
+        self._powerless = powerless(self.settings)
 
     def run(self) -> None:
         """Guard until the box is off."""
         _say(f"guarding `{self.settings.box or 'this box'}`")
+        if self._powerless:
+            _say(self._powerless)
         while True:
             done = self.tick()
             if stop := next((act for act in done.acts if act.kind == "stop"), None):
@@ -131,7 +135,8 @@ class Guard:
         assert self._memory is not None
         me = os.getpid()
         own = {"pid": me, "ticks": processes.ticks(me)}
-        state = {"memory": self._memory._asdict(), "view": {**shown, **self._notes}, **own}
+        view = {"powerless": self._powerless, **shown, **self._notes}
+        state = {"memory": self._memory._asdict(), "view": view, **own}
         try:
             files.write_json(self._place / "state.json", state)
             self._full = False
