@@ -4,7 +4,7 @@
 #
 # Words go to stderr; stdout ends in one JSON object: {"root","python","changed"}, or {"error","hint"}.
 # --check changes nothing and tells in "changed" whether anything would be.
-# --boot-hook=yes (as root) has the box start everything when it boots; =no undoes that. Without it the hook stays as it is.
+# --boot-hook=yes (as root, or by sudo) has the box start everything when it boots; =no undoes that. Without it the hook stays as it is.
 # --unhook undoes it and does nothing else.
 # Exit codes: 0 done, 1 failed, 2 usage, 3 no usable Python, 4 the package index cannot be reached.
 # Environment: GPUBOX_PYTHON (the Python to use), GPUBOX_INDEX_URL, GPUBOX_EXTRA_INDEX_URLS, GPUBOX_FIND_LINKS (blanks
@@ -231,8 +231,52 @@ text() {
     printf '%s\n' "$1" >"$2.new" && chmod "$3" "$2.new" && mv "$2.new" "$2"
 }
 
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+# Whether this user can change what the box does when it boots: root, and on a machine with systemd who becomes root
+# without a password. The boot of the machine is not that of a box which has a scratch HOME on it.
+may_hook() {
+    case ${HOME:-/} in / | "$(eval "printf %s ~$(id -un)")") ;; *) return 1 ;; esac
+    [ "$(id -u)" -eq 0 ] || { [ -d "${GPUBOX_SYSTEM:-}/run/systemd/system" ] && sudo -n true 2>/dev/null; }
+}
+
+# A machine with systemd reads neither file of `put_hook` when it boots. As sd_booted(3) tells it.
+put_unit() {
+    [ -d "${GPUBOX_SYSTEM:-}/run/systemd/system" ] || return 0
+    name=gpubox-$(id -un).service
+    units=${GPUBOX_SYSTEM:-}/etc/systemd/system
+    if [ "$hook" = yes ]; then
+        unit="# Made by gpubox: starts what it keeps running on this box, unless it runs already.
+[Unit]
+Description=What gpubox keeps running
+After=network.target
+RequiresMountsFor=\"$root\"
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+User=$(id -un)
+ExecStart=/bin/sh \"$root/supervisor/autostart.sh\" \"$root\"
+
+[Install]
+WantedBy=multi-user.target"
+        if [ -L "$units/multi-user.target.wants/$name" ] && [ "$(cat "$units/$name")" = "$unit" ]; then return 0; fi
+        changed=true
+        $check && return 0
+        # shellcheck disable=SC2016 # for the other shell
+        printf '%s\n' "$unit" | as_root sh -c \
+            'cd "$1" && cat >"$2" && chmod 644 "$2" && mkdir -p multi-user.target.wants && ln -sf "../$2" multi-user.target.wants/' \
+            sh "$units" "$name"
+    elif grep -qF "\"$root\"" "$units/$name" 2>/dev/null; then
+        changed=true
+        $check || as_root rm -f "$units/$name" "$units/multi-user.target.wants/$name"
+    fi
+}
+
 # PID 1 of an AutoDL box sources /etc/profile when it boots; its customer.cmd.sh runs /etc/autodl.sh.
 put_hook() {
+    put_unit
+    [ "$(id -u)" -eq 0 ] || return 0
     profile=${GPUBOX_SYSTEM:-}/etc/profile.d/gpubox.sh
     autodl=${GPUBOX_SYSTEM:-}/etc/autodl.sh
     line="sh '$root/supervisor/autostart.sh' '$root' >/dev/null 2>&1 </dev/null || :"
@@ -271,10 +315,8 @@ case $1 in
 *) fail 2 "\`$1\` is no absolute path" "give the root as in /root/autodl-tmp/gpubox" ;;
 esac
 controller=$root/controller
-# Only root can change what a box does when it boots; for anybody else `gpubox start` starts everything.
-if [ -n "$hook" ] && [ "$(id -u)" -ne 0 ]; then hook=''; fi
-# Nor is the boot of the machine that of a box which has a scratch HOME on it.
-case ${HOME:-} in '' | / | ~root) ;; *) hook='' ;; esac
+# For anybody else `gpubox start` starts everything.
+if [ -n "$hook" ] && ! may_hook; then hook=''; fi
 
 if $unhook; then
     [ -z "$hook" ] || put_hook

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -135,6 +136,8 @@ def test_for_real_twice_at_once_and_again(fresh_root: Path, tmp_path: Path) -> N
     system = tmp_path / "system"
     (system / "init/bin").mkdir(parents=True)
     (system / "init/bin/customer.cmd.sh").touch()
+    for place in ("run/systemd/system", "etc/systemd/system"):
+        (system / place).mkdir(parents=True)
     env = {**os.environ, "GPUBOX_SYSTEM": str(system), "GPUBOX_PYTHON": ""}
     argv = ["sh", _SCRIPT, "--boot-hook=yes", str(fresh_root)]
     both = [subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -155,13 +158,19 @@ def test_for_real_twice_at_once_and_again(fresh_root: Path, tmp_path: Path) -> N
     assert "core 2.19" in versions
     if os.getuid() == 0 and Path("~").expanduser() == Path("~root").expanduser():
         _hooked(fresh_root, system, boxctl)
+        _hooked_by_sudo(fresh_root, system, tmp_path / "sudo")
 
 
 def _hooked(root: Path, system: Path, boxctl: str) -> None:
     """The box's boot: its PID 1 sources the profile, then runs AutoDL's script."""
     profile, autodl = system / "etc/profile.d/gpubox.sh", system / "etc/autodl.sh"
     assert str(root) in autodl.read_text()
-    for boot in (["sh", "-eu", "-c", f". '{profile}'"], ["bash", str(autodl)]):
+    unit = system / "etc/systemd/system/gpubox-root.service"
+    assert "User=root\n" in unit.read_text()
+    (started,) = (line.removeprefix("ExecStart=") for line in unit.read_text().splitlines() if "ExecStart" in line)
+    wanted = system / "etc/systemd/system/multi-user.target.wants/gpubox-root.service"
+    assert wanted.resolve() == unit
+    for boot in (["sh", "-eu", "-c", f". '{profile}'"], ["bash", str(autodl)], shlex.split(started)):
         subprocess.run([boxctl, "shutdown"], check=True, timeout=120)
         (root / "supervisor" / "stop").write_text("an earlier boot\n")
         done = subprocess.run(boot, capture_output=True, text=True, check=True, timeout=60)
@@ -171,3 +180,29 @@ def _hooked(root: Path, system: Path, boxctl: str) -> None:
     assert (code, answer["changed"]) == (0, True)
     assert not profile.exists()
     assert str(root) not in autodl.read_text()
+    assert not unit.exists()
+    assert not wanted.is_symlink()
+
+
+def _hooked_by_sudo(root: Path, system: Path, tools: Path) -> None:
+    """Users of cloud images are not root, and become it without a password; others are not asked for one."""
+    unit = system / "etc/systemd/system/gpubox-root.service"
+    tools.mkdir()
+    (tools / "id").write_text(f'#!/bin/sh\n[ "$1" = -u ] && echo 1000 || exec {shutil.which("id")} "$@"\n')
+    (tools / "sudo").write_text('#!/bin/sh\necho "asked $1" >>"$0.log"; [ ! -e "$0.no" ] && shift && exec "$@"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    (tools / "sudo.no").touch()
+    environ = {"PATH": f"{tools}:{os.environ['PATH']}", "GPUBOX_SYSTEM": str(system)}
+    assert _run(["sh"], "--boot-hook=yes", str(root), **environ)[1]["changed"] is False
+    assert not unit.exists()
+    (tools / "sudo.no").unlink()
+    for changed in (True, False):
+        assert _run(["sh"], "--boot-hook=yes", str(root), **environ)[1]["changed"] is changed
+    assert "ExecStart=/bin/sh" in unit.read_text()
+    assert not (system / "etc/profile.d/gpubox.sh").exists()
+    # A box that is a directory of a machine is none of that machine's boot.
+    assert _run(["sh"], "--unhook", str(root), **environ, HOME=str(root))[1]["changed"] is False
+    assert _run(["sh"], "--unhook", str(root), **environ)[1]["changed"] is True
+    assert not unit.exists()
+    assert set((tools / "sudo.log").read_text().splitlines()) == {"asked -n"}
