@@ -90,7 +90,13 @@ def test_a_box_of_ec2_from_order_to_release(gpubox: Gpubox, cloud: Aws) -> None:
 
     secret = cloud.environment["AWS_SECRET_ACCESS_KEY"]
     behind = machine(cloud)
-    gpubox("down", "cloudy", "--yes")
+    # The person is somewhere else by now: AWS's firewall lets nobody in from there, until it is told.
+    behind.box.cut()
+    cloud.app.address = "198.51.100.9"
+    cloud.faults.restart().act("AuthorizeSecurityGroupIngress", behind.box.heal)
+    down = gpubox("down", "cloudy", "--yes")
+    assert "its security group now admits this machine's address" in down.stderr
+    assert "✓ verify what came home" in down.stderr
     assert (cloud.instances(), cloud.groups(), cloud.key_pairs()) == ([], [], [])
     assert behind.destroyed
     assert gpubox.json("ls") == []

@@ -46,6 +46,15 @@ def box_of(sim: Running) -> TestBox:
     return machine.box
 
 
+def restarted_in_the_console(sim: Running) -> None:
+    """By a person, while gpubox knows nothing of it."""
+    (one,) = sim.account.live()
+    for change in (lambda: sim.account.power_off(one.uuid), lambda: sim.account.power_on(one.uuid, None)):
+        with sim.account.lock:
+            change()
+        wait_for("the power to change", lambda: sim.account.get(one.uuid).status in ("shutdown", "running"))
+
+
 @contextmanager
 def every_command_line() -> Iterator[set[bytes]]:
     """Whatever anybody on this machine has been started with meanwhile."""
@@ -95,7 +104,18 @@ def test_a_box_of_autodl_from_order_to_receipt(gpubox: Gpubox, sim: Running) -> 
         passwords.add(box_of(sim).password)
         assert len(passwords) == 2
 
+        # Restarted in AutoDL's console, each time on another port: whoever asks finds it.
+        restarted_in_the_console(sim)
+        assert gpubox("ssh", "mybox", "echo", "here").stdout == "here\n"
+        passwords.add(box_of(sim).password)
+        restarted_in_the_console(sim)
+        assert "`mybox` answers at" in gpubox("status", "mybox").stderr
+        assert "answers at" not in gpubox("status", "mybox").stderr
+        passwords.add(box_of(sim).password)
+
         made = _some_work(box_of(sim))
+        restarted_in_the_console(sim)
+        passwords.add(box_of(sim).password)
         told = gpubox.json("down", "mybox", "--dry-run")
         assert any(file["path"] == "results/big.bin" for file in told["files"])
         assert any(file["absolute"] == "/root/autodl-tmp/notes.txt" for file in told["files"])
