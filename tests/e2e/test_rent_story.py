@@ -49,10 +49,12 @@ def box_of(sim: Running) -> TestBox:
 def restarted_in_the_console(sim: Running) -> None:
     """By a person, while gpubox knows nothing of it."""
     (one,) = sim.account.live()
-    for change in (lambda: sim.account.power_off(one.uuid), lambda: sim.account.power_on(one.uuid, None)):
-        with sim.account.lock:
-            change()
-        wait_for("the power to change", lambda: sim.account.get(one.uuid).status in ("shutdown", "running"))
+    with sim.account.lock:
+        sim.account.power_off(one.uuid)
+    wait_for("the box to be off", lambda: sim.account.live()[0].status == "shutdown")
+    with sim.account.lock:
+        sim.account.power_on(one.uuid, None)
+    wait_for("the box to be on", lambda: sim.account.live()[0].status == "running")
 
 
 @contextmanager

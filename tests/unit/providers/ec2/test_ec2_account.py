@@ -166,7 +166,7 @@ def test_a_region_that_aws_does_not_have(ec2: Ec2Provider, cloud: Aws) -> None:
         ec2.offers(Wish(gpu="A10G", region="us-east-11"))
     assert "eu-central-1" in unknown.value.known
     with pytest.raises(UnknownRegion) as unknown:
-        ec2.create(Order(ORDER, box(region="westDC3")))
+        ec2.create(Order(ORDER, box(region="us-east-11")))
     assert unknown.value.where == "ec2.region"
     assert cloud.server.calls == []
     assert {offer.region for offer in ec2.offers(Wish(gpu="A10G", region="US-East-1"))} == {"us-east-1"}
