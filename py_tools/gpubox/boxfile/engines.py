@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotations
+    AdapterPath,
     ConstantName,
     Port,
     Positive,
     SecretName,
     Text,
+    Url,
     VariableName,
     Version,
     Word,
@@ -41,6 +43,9 @@ class Vllm(Section):
     quantization: Text | None = Field(
         default=None, description="Quantization method, as in awq_marlin or fp8; left out: what the model's files say."
     )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = Field(
+        default=None, description="Data type of weights and activations; left out: what the model's files say."
+    )
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] | None = Field(
         default=None, description="Data type of the KV cache; fp8 holds twice the tokens of bfloat16."
     )
@@ -49,6 +54,46 @@ class Vllm(Section):
     )
     attention_backend: ConstantName | None = Field(
         default=None, description="Attention kernels, as in FLASH_ATTN or FLASHINFER; left out: vLLM chooses."
+    )
+    max_num_batched_tokens: Positive | None = Field(
+        default=None, description="Tokens that are computed in one step, at most; more answers sooner, needs memory."
+    )
+    cpu_offload_gb: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Part of the weights, in GiB per GPU, that stays in the box's memory. Slow."
+    )
+    enable_expert_parallel: bool | None = Field(
+        default=None, description="true: the experts of a MoE model are spread over the GPUs, and not each one cut."
+    )
+    performance_mode: Literal["balanced", "interactivity", "throughput"] | None = Field(
+        default=None, description="What vLLM optimises for; vLLM 0.17 or newer."
+    )
+    optimization_level: Annotated[int, Field(ge=0, le=3)] | None = Field(
+        default=None, description="How much is compiled; 0 starts soonest, 2 is vLLM's default; vLLM 0.12 or newer."
+    )
+    reasoning_parser: Text | None = Field(
+        default=None, description="Tells the reasoning from the answer, as in deepseek_r1 or qwen3."
+    )
+    tool_call_parser: Text | None = Field(
+        default=None, description="Lets the model call tools, in the form that this parser reads, as in hermes."
+    )
+    lora_modules: dict[Word, AdapterPath] = Field(
+        default={},
+        description="LoRA adapters: the name under which clients ask for one, and its directory on the box, absolute or"
+        " below <data_dir>/gpubox.",
+        examples=[{"xiaoluo": "results/xiaoluo/checkpoint-100"}],
+    )
+    max_loras: Positive | None = Field(default=None, description="Adapters in one batch, at most; left out: 1.")
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = Field(
+        default=None, description="Highest rank of the adapters; left out: 16."
+    )
+    disable_custom_all_reduce: bool | None = Field(
+        default=None,
+        description="true: several GPUs sum up by NCCL alone; left out: true for cards that are known to have no"
+        " peer-to-peer (GeForce RTX 40 and 50).",
+    )
+    nccl_p2p_disable: bool | None = Field(
+        default=None,
+        description="true: NCCL_P2P_DISABLE=1, for cards without peer-to-peer; left out: as disable_custom_all_reduce.",
     )
     cpu_kvcache_space: Positive | None = Field(
         default=None, description="Memory for the KV cache of the CPU build, in GiB. Has no meaning for cuda."
@@ -115,14 +160,34 @@ class Ktransformers(Section):
 class Ollama(Section):
     """How `engine: ollama` is started, and what it serves."""
 
-    models: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
-        description="Models to pull, with their tags, as in deepseek-r1:8b.", examples=[["deepseek-r1:8b"]]
+    models: tuple[Text, ...] = Field(
+        default=(),
+        description="Models to pull, with their tags, as in deepseek-r1:8b, or modelscope.cn/Qwen/Qwen3-8B-GGUF:Q4_K_M"
+        " from another hub; a GGUF of one's own is `model`.",
+        examples=[["deepseek-r1:8b"]],
     )
     version: Version | None = Field(
         default=None, description="Ollama's version; left out: the one that the role `ollama` pins."
     )
+    download_url: Url | None = Field(
+        default=None,
+        description="Mirror of Ollama's releases; left out: GitHub. The SHA-256 tells if it is a true one.",
+    )
     port: Port = Field(default=11434, description="Port on 127.0.0.1 of the box.")
-    env: dict[VariableName, Word] = Field(default={}, description="Environment variables of the server. No secrets.")
+    model_name: Text | None = Field(
+        default=None, description="Name under which clients ask for `model`; left out: made from its file or directory."
+    )
+    template: Text | None = Field(
+        default=None, description="Prompt template of `model`, in Ollama's language; left out: what the file says."
+    )
+    parameters: dict[VariableName, bool | int | float | str | tuple[str, ...]] = Field(
+        default={}, description="Parameters of `model`, as Ollama's Modelfile names them.", examples=[{"num_ctx": 8192}]
+    )
+    env: dict[VariableName, Word] = Field(
+        default={},
+        description="Environment variables of the server, as in OLLAMA_KEEP_ALIVE: 30m. No secrets.",
+        examples=[{"OLLAMA_CONTEXT_LENGTH": 8192}],
+    )
 
 
 class FlashAttn(Section):

@@ -27,7 +27,7 @@ _LOCAL_MODEL = "use `model: small-gpt`, or put the model on the box and use `sou
 
 _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
     ("count", lambda box: f"{box.count} boxes" if box.count > 1 else None, "write one box file for each box"),
-    ("engine", lambda box: _one_of(box.engine, "ktransformers", "ollama"), _VLLM),
+    ("engine", lambda box: _one_of(box.engine, "ktransformers"), _VLLM),
     ("model.source", lambda box: _one_of(_source(box), "modelscope", "huggingface"), _LOCAL_MODEL),
     ("flash_attn", lambda box: "FlashAttention" if box.flash_attn else None, "remove `flash_attn`"),
     ("web_ui", lambda box: "a web UI" if box.web_ui_settings else None, "talk to the model with `gpubox chat`"),

@@ -35,6 +35,18 @@ BoxPath = Annotated[
         },
     ),
 ]
+# It becomes one word of a command line, after a name and `=`.
+AdapterPath = Annotated[
+    str,
+    Field(
+        pattern=r"^/?[A-Za-z0-9._+@-]+(/[A-Za-z0-9._+@-]+)*/?$",
+        json_schema_extra={
+            "patternErrorMessage": "a path on the box, absolute or below <data_dir>/gpubox,"
+            " made of letters, digits and . _ + @ -",
+            "examples": ["results/xiaoluo/checkpoint-100"],
+        },
+    ),
+]
 HubId = Annotated[
     str,
     Field(

@@ -238,11 +238,13 @@ class BoxFile(Section):
 
     @model_validator(mode="after")
     def _with_own_sections(self) -> Self:
-        # Past the frozen `__setattr__`: the model is not handed out yet. `ollama` cannot be made up, it names models.
+        # Past the frozen `__setattr__`: the model is not handed out yet. `ollama` names models, unless `model` does.
         if self.engine == "vllm" and self.vllm is None:
             object.__setattr__(self, "vllm", Vllm())
         if self.engine == "ktransformers" and self.ktransformers is None:
             object.__setattr__(self, "ktransformers", Ktransformers())
+        if self.engine == "ollama" and self.ollama is None and isinstance(self.model, ModelSource):
+            object.__setattr__(self, "ollama", Ollama())
         if self.provider == "autodl" and self.autodl is None:
             object.__setattr__(self, "autodl", Autodl())
         if self.provider == "compshare" and self.compshare is None:

@@ -65,13 +65,12 @@ def _engine_sections(box: BoxFile) -> Iterator[Problem]:
 
 
 def _model(box: BoxFile) -> Iterator[Problem]:
-    if box.engine == "ollama" and box.ollama is None:
-        yield Problem(("engine",), "`engine: ollama` needs `ollama.models`, as in [deepseek-r1:8b]", ("ollama",))
+    if box.engine == "ollama" and not (box.ollama and box.ollama.models) and box.model is None:
+        message = "`engine: ollama` needs `ollama.models`, as in [deepseek-r1:8b], or a `model` in GGUF"
+        yield Problem(("engine",), message, ("ollama", "model"))
     if box.engine in ("vllm", "ktransformers") and box.model is None:
         yield Problem(("engine",), f"`engine: {box.engine}` needs a `model`", ("model",))
-    if box.engine == "ollama" and box.model is not None:
-        yield Problem(("model",), "`engine: ollama` takes its models from `ollama.models`", ("engine",))
-    if box.engine == "ktransformers" and box.model == SMALL_GPT:
+    if box.engine in ("ollama", "ktransformers") and box.model == SMALL_GPT:
         yield Problem(("model",), f"`{SMALL_GPT}` is served by `engine: vllm` only", ("engine",))
     if not isinstance(box.model, ModelSource):
         return
@@ -229,6 +228,29 @@ def _ktransformers(box: BoxFile) -> Iterator[Problem]:
         yield Problem(("ktransformers", "cache_lens"), message, ("ktransformers",))
 
 
+# Where Ollama listens and keeps its models is the role's to say: behind the tunnel, on the data disk.
+_OLLAMA_VARIABLES = {"OLLAMA_HOST": "use the field `port`", "OLLAMA_MODELS": "models lie below `data_dir`"}
+
+
+def _ollama(box: BoxFile) -> Iterator[Problem]:
+    ollama = box.ollama
+    if ollama is None:
+        return
+    for name, instead in _OLLAMA_VARIABLES.items():
+        if name in ollama.env:
+            yield Problem(("ollama", "env", name), f"is set by gpubox: {instead}")
+    for name in ("model_name", "template", "parameters"):
+        if getattr(ollama, name) and box.model is None:
+            yield Problem(("ollama", name), "is for a `model` of one's own, and there is none", ("model",))
+
+
+def _lora(box: BoxFile) -> Iterator[Problem]:
+    for name in ("max_loras", "max_lora_rank"):
+        if box.vllm and getattr(box.vllm, name) and not box.vllm.lora_modules:
+            message = "has no meaning without `lora_modules`"
+            yield Problem(("vllm", name), message, ("vllm.lora_modules",))
+
+
 def _guard(box: BoxFile) -> Iterator[Problem]:
     guard = box.guard
     if guard is None:
@@ -266,6 +288,8 @@ _RULES = (
     _secrets,
     _own_options,
     _ktransformers,
+    _ollama,
+    _lora,
     _guard,
     _keep,
 )

@@ -21,7 +21,7 @@ TODAY = {"provider": "attach", "engine": "vllm", "model": "small-gpt"}
         ({"provider": "autodl"}, {}),
         ({"provider": "compshare", "count": 3}, {"count": "3 boxes"}),
         ({"engine": "ktransformers"}, {"engine": "`ktransformers`"}),
-        ({"engine": "ollama", "model": None, "ollama": {"models": ["deepseek-r1:8b"]}}, {"engine": "`ollama`"}),
+        ({"engine": "ollama", "model": None, "ollama": {"models": ["deepseek-r1:8b"]}}, {}),
         ({"model": {"source": "modelscope", "id": "Qwen/Qwen3-8B"}}, {"model.source": "`modelscope`"}),
         ({"model": {"source": "huggingface", "id": "Qwen/Qwen3-8B"}}, {"model.source": "`huggingface`"}),
         ({"web_ui": True}, {"web_ui": "a web UI"}),

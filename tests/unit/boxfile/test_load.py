@@ -22,7 +22,8 @@ def test_what_is_left_out_is_none_so_that_role_defaults_hold(box_file: Path) -> 
     box = load(box_file)
     assert box.vllm is not None
     assert box.small_gpt is not None
-    assert box.vllm.model_dump(exclude_none=True) == {"build": "auto", "port": 8000, "extra_args": (), "env": {}}
+    given = {"build": "auto", "port": 8000, "lora_modules": {}, "extra_args": (), "env": {}}
+    assert box.vllm.model_dump(exclude_none=True) == given
     assert box.small_gpt.model_dump(exclude_none=True) == {}
     assert box.python_env.model_dump(exclude_none=True) == {"extra_index_urls": (), "find_links": ()}
     assert (box.count, box.gpu, box.data_dir, box.ktransformers, box.guard) == (1, None, None, None, None)

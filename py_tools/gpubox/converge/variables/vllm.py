@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
+from gpubox import cards
 from gpubox.boxfile.models import SMALL_GPT
 from gpubox.converge.variables import models
 from gpubox.converge.variables.common import secret, section
@@ -16,13 +18,22 @@ if TYPE_CHECKING:
 
 # CUDA 13 wheels ask for this driver; CUDA 12 wheels run from 525 on (NVIDIA's compatibility table).
 _CUDA13_DRIVER = 580
+# GeForce RTX 40 and 50: cards that cannot write into each other's memory, whose driver said otherwise for a while, so
+# that NCCL and vLLM's own all-reduce hang at the start. A 3090 may have a bridge (NVLink), and is left alone.
+_NO_PEER_TO_PEER = re.compile(r"[45]0[5-9]0")
 
 
 def variables(box: BoxFile, root: str, facts: Facts | None, environ: Mapping[str, str]) -> dict[str, object]:
     """What the box file says of vLLM, and what follows from the box's facts."""
     if box.vllm is None:
         return {}
-    return _model(box, root) | section(box, "vllm") | _vllm(box.vllm, facts, environ)
+    given = section(box, "vllm")
+    return _model(box, root) | _peers(box, facts) | given | _vllm(box, box.vllm, facts, environ)
+
+
+def without_peer_to_peer(name: str) -> bool:
+    """Whether cards of this name are known to have no peer-to-peer."""
+    return any(_NO_PEER_TO_PEER.fullmatch(word) for word in cards.card(name).words)
 
 
 def _model(box: BoxFile, root: str) -> dict[str, object]:
@@ -32,7 +43,19 @@ def _model(box: BoxFile, root: str) -> dict[str, object]:
     return {"vllm_model_path": path} if path else {}
 
 
-def _vllm(vllm: Vllm, facts: Facts | None, environ: Mapping[str, str]) -> dict[str, object]:
+def _peers(box: BoxFile, facts: Facts | None) -> dict[str, object]:
+    """What several cards of one model need that have no peer-to-peer; one field that is given decides the other."""
+    vllm = box.vllm
+    if vllm is None or (vllm.tensor_parallel_size or 1) * (vllm.pipeline_parallel_size or 1) == 1:
+        return {}
+    names = [card.name for card in facts.gpus] if facts and facts.gpus else [box.gpu.name] if box.gpu else []
+    needed = any(without_peer_to_peer(name) for name in names)
+    if vllm.disable_custom_all_reduce is not None:
+        needed = vllm.disable_custom_all_reduce
+    return {"vllm_disable_custom_all_reduce": True, "vllm_nccl_p2p_disable": True} if needed else {}
+
+
+def _vllm(box: BoxFile, vllm: Vllm, facts: Facts | None, environ: Mapping[str, str]) -> dict[str, object]:
     build = _build(vllm.build, facts)
     variables: dict[str, object] = {"vllm_build": build}
     if build == "cuda" and 0 < _driver(facts) < _CUDA13_DRIVER:
@@ -42,6 +65,8 @@ def _vllm(vllm: Vllm, facts: Facts | None, environ: Mapping[str, str]) -> dict[s
         variables["vllm_cpu_threads"] = max(1, int(facts.cpu.effective) - 1)
     if vllm.api_key is not None:
         variables["vllm_api_key"] = secret(vllm.api_key, environ)
+    if box.flash_attn is not None and build == "cuda":
+        variables["vllm_flash_attn"] = True
     return variables
 
 
