@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from gpubox.boxfile import Guard, PythonEnv, SmallGpt, Vllm
+from gpubox.boxfile import Guard, Ollama, PythonEnv, SmallGpt, Vllm
 from unit.ansible.conftest import CHECKOUT
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def test_entry_points_exist(role: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "model"), [("guard", Guard), ("python_env", PythonEnv), ("small_gpt", SmallGpt), ("vllm", Vllm)]
+    ("section", "model"),
+    [("guard", Guard), ("ollama", Ollama), ("python_env", PythonEnv), ("small_gpt", SmallGpt), ("vllm", Vllm)],
 )
 def test_box_file_fields_are_role_variables(section: str, model: type[BaseModel]) -> None:
     declared = set(options(CHECKOUT / "roles" / section))

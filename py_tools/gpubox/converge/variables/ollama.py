@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gpubox.converge.variables import models
 from gpubox.converge.variables.common import section
 
 if TYPE_CHECKING:
@@ -14,5 +15,6 @@ if TYPE_CHECKING:
 
 
 def variables(box: BoxFile, root: str, facts: Facts | None, environ: Mapping[str, str]) -> dict[str, object]:  # noqa: ARG001
-    """What the box file says of ollama."""
-    return section(box, "ollama")
+    """What the box file says of Ollama; a `model` of one's own by where it lies, or will lie, on the box."""
+    path = models.path(box, root)
+    return section(box, "ollama") | ({"ollama_model_path": path} if path else {})
