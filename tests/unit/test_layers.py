@@ -29,6 +29,7 @@ LAYERS = (
     ("asking", "sifting", "sighting", "reconcile", "releasing", "stock", "prices"),
     ("providers",),
     ("preflight",),
+    ("builds",),
     ("remote",),
     ("boxfile",),
     ("notify",),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gpubox.preflight.case import data_dir, root, vllm_build, wanted_ports
+from gpubox.builds import controller_python, vllm_build
+from gpubox.preflight.case import data_dir, root, wanted_ports
 from gpubox.preflight.findings import Finding, Findings, Level
 from gpubox.preflight.plan import plan
-from gpubox.preflight.system import controller_python
 
 __all__ = [
     "Finding",

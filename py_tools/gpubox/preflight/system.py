@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gpubox.builds import controller_python
 from gpubox.preflight import needs
 from gpubox.preflight.case import install, wanted_ports
 from gpubox.preflight.findings import Finding, blocker, ok, warning
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gpubox.preflight.case import Case
-    from gpubox.remote.facts import Facts, Python
 
 _SKEW_S = 300
 
@@ -98,16 +98,6 @@ def python(case: Case) -> Iterator[Finding]:
             f"no Python {wanted} (there: {names}), and neither conda, uv nor pip to fetch one with",
             f"choose an image with Python {wanted}; or {install(facts, 'python3', 'python3-venv')}",
         )
-
-
-def controller_python(facts: Facts) -> Python | None:
-    """The interpreter to make the controller environment from: a whole one first; None when none will do."""
-    fit = [
-        python
-        for python in facts.pythons
-        if python.venv and needs.CONTROLLER_PYTHON <= python.release[:2] <= needs.CONTROLLER_PYTHON_LAST
-    ]
-    return max(fit, key=lambda python: (python.ensurepip, python.pip), default=None)
 
 
 def tools(case: Case) -> Iterator[Finding]:
@@ -208,7 +198,7 @@ def _glibc_need(case: Case) -> tuple[needs.Version, str]:
         return needs.vllm_glibc(case.build, version), f"vLLM {version}"
     section = case.box.ktransformers if case.box and case.box.engine == "ktransformers" else None
     if section is not None and section.recipe == "current":
-        return needs.KTRANSFORMERS_GLIBC, "kt-kernel"
+        return needs.ktransformers_glibc("current"), "kt-kernel"
     return (), f"`{case.box.engine}`" if case.serves and case.box else "gpubox"
 
 
@@ -216,7 +206,7 @@ def _glibc_fix(case: Case, have: needs.Version) -> str:
     image = "choose an image with Ubuntu 22.04 or newer"
     if case.build == "cuda":
         version = needs.vllm_version(case)
-        for other in (needs.VLLM_PINNED["cuda13"], needs.VLLM_PINNED["cuda12"]):
+        for other in (needs.vllm_pinned("cuda13"), needs.vllm_pinned("cuda12")):
             if other != version and have >= needs.vllm_glibc("cuda", other):
                 return f'`vllm.version: "{other}"`, or {image}'
     if case.build is None:

@@ -11,7 +11,8 @@ import yaml
 
 from gpubox import paths
 from gpubox.boxfile import BoxFile
-from gpubox.preflight import Finding, Findings, data_dir, needs, plan, root, vllm_build
+from gpubox.builds.matrix import matrix
+from gpubox.preflight import Finding, Findings, data_dir, plan, root, vllm_build
 from gpubox.preflight.findings import blocker, ok, warning
 from gpubox.remote.facts import Facts
 
@@ -87,7 +88,9 @@ def test_there_are_enough_boxes() -> None:
 
 def test_versions_are_those_that_the_role_pins() -> None:
     path = paths.content() / "roles" / "vllm" / "vars" / "versions.yml"
-    assert yaml.safe_load(path.read_text(encoding="utf-8"))["vllm_versions"] == needs.VLLM_PINNED
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["vllm_versions"] == {
+        row.build: row.version for row in matrix().vllm_pins
+    }
 
 
 def test_order_and_json() -> None:

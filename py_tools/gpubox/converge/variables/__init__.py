@@ -7,7 +7,7 @@ import os
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from gpubox import paths
+from gpubox import builds, paths
 from gpubox.boxfile.models import SMALL_GPT
 from gpubox.converge.variables import guard, ktransformers, models, ollama, vllm
 from gpubox.converge.variables.common import BILLED, section
@@ -39,6 +39,7 @@ def role_variables(
     for the secrets that the box file names. Raises `UsageError` when such a variable is not set.
     """
     variables: dict[str, object] = {
+        **_decided(box, facts),
         "gpubox_root": root,
         "gpubox_data_dir": data_dir,
         "gpubox_engine": box.engine or "",
@@ -47,6 +48,7 @@ def role_variables(
         **({"base_keep": list(box.keep)} if box.keep else {}),
         **section(box, "python_env"),
         **section(box, "small_gpt"),
+        **section(box, "flash_attn"),
         **models.variables(box, environ),
     }
     if box.provider == "local" and box.model == SMALL_GPT:
@@ -57,6 +59,13 @@ def role_variables(
     if box.engine is not None:
         variables |= _ENGINES[box.engine](box, root, facts, environ)
     return variables
+
+
+def _decided(box: BoxFile, facts: Facts | None) -> dict[str, object]:
+    """What the resolver decided for this box; the box file's own words are laid over it. Nothing without facts."""
+    if facts is None or box.engine is None:
+        return {}
+    return builds.variables(builds.resolve(facts, box))
 
 
 def digest(bundle_sha: str, variables: Mapping[str, object]) -> str:
