@@ -101,6 +101,10 @@ class Transfer:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
+    def stop(self) -> None:
+        """End it from another thread; whoever reads gets the end."""
+        self._process.kill()
+
     def reply(self, seconds: float) -> Reply:
         """Status and headers. Raises `Cut` when nothing comes for `seconds`."""
         linked = ""

@@ -20,6 +20,7 @@ CAP = 3000
 # A tree with more directories above the cap than this is no model.
 _WALKS = 2000
 _NO_SUCH_MODEL = 10010101
+_LATER = "try again later, or another `source`"
 
 
 class Hub(Protocol):
@@ -182,7 +183,12 @@ class _Tree:
             hint = "see `id` and `revision`; a private one needs MODELSCOPE_API_TOKEN"
             words = f" ({said})" if said else ""
             return Asked(f"{where} has no model `{self._repository}` at `{self._revision}`{words}", hint)
-        return Unreachable(f"{where} answers {answer.status}, code {code}, when it is asked for its files: {said}")
+        return Unreachable(_broken(where, answer.status, f"{code}: {said}" if said else ""), _LATER)
+
+
+def _broken(where: str, status: int, said: str) -> str:
+    words = f" ({said})" if said else ""
+    return f"{where} does not list the model's files: it answers HTTP {status}{words}"
 
 
 def hub_of(source: str, settings: Settings) -> Hub:

@@ -21,11 +21,10 @@ class RemoteFile:
     sha256: str = ""
     git: str = ""
 
-    def same(self, other: RemoteFile) -> bool:
-        """Whether both hubs speak of the same bytes."""
-        if self.size != other.size:
-            return False
-        return (bool(self.sha256) and self.sha256 == other.sha256) or (bool(self.git) and self.git == other.git)
+    def contradicts(self, other: RemoteFile) -> bool:
+        """Whether another hub speaks of other bytes. Checksums of two kinds say nothing about each other."""
+        pairs = ((self.sha256, other.sha256), (self.git, other.git))
+        return self.size != other.size or any(one and two and one != two for one, two in pairs)
 
     def as_json(self) -> dict[str, Any]:
         """For the plan and the manifest."""

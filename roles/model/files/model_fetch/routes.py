@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -35,13 +35,23 @@ class Route:
     hub: Hub
     via: str = ""
     environment: Mapping[str, str] | None = None
-    # Of another hub than the one that was asked for: its files, and its commit.
+    # The commit, and the branch for a hub that lists commits and does not hand out files by them.
     revision: str = ""
+    branch: str = ""
+    # Of another hub than the one that was asked for: its files.
     listed: Mapping[str, RemoteFile] | None = None
     # Failures in a row, of whatever file; false: it sends whole files only.
     strikes: int = 0
     ranges: bool = True
-    closed: str = field(default="")
+
+    def refuses(self, file: RemoteFile) -> str:
+        """Why there is no use in asking it for that file; empty when there is."""
+        if self.listed is None:
+            return ""
+        other = self.listed.get(file.path)
+        if other is None:
+            return "does not list it"
+        return "lists other bytes" if file.contradicts(other) else ""
 
     def __str__(self) -> str:
         host = urlsplit(self.hub.endpoint).netloc

@@ -29,7 +29,7 @@ class Settings:
     # Connections at the same time, at most; how many there are is measured.
     connections: int = 16
     # A connection that brings nothing for so long is made anew.
-    stall_seconds: float = 30.0
+    stall_seconds: float = 20.0
     # Without a single byte for so long, all sources and tries together, it gives up.
     patience_seconds: float = 900.0
     # Left free on the disk.
