@@ -32,6 +32,8 @@ bench: $(DEV_STAMP)
 	@$(BIN)/pip install --quiet -c constraints.txt --group bench
 	@# pyinfra wants an older paramiko than gpubox: an environment of its own.
 	@test -x $(VENV)/pyinfra/bin/pyinfra || { $(PYTHON) -m venv $(VENV)/pyinfra && $(VENV)/pyinfra/bin/pip install --quiet pyinfra==3.10.0; }
+	@# modelscope and huggingface_hub are what model_download compares with; aria2c too, where apt has put it.
+	@test -x $(VENV)/downloads/bin/hf || { $(PYTHON) -m venv $(VENV)/downloads && $(VENV)/downloads/bin/pip install --quiet modelscope==1.40.2 huggingface_hub==2.4.0; }
 	@$(BIN)/python -m benchmarks.run --write
 
 clean:

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import backup_throughput, help_cpu, nothing_to_do, take_down, whole_converge
+from benchmarks import backup_throughput, help_cpu, model_download, nothing_to_do, take_down, whole_converge
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
@@ -22,7 +22,14 @@ def main() -> None:
         "figures of one table: each was measured side by side in one run.\n"
     )
     parts = [head]
-    measurements = (help_cpu.main, nothing_to_do.main, whole_converge.main, take_down.main, backup_throughput.main)
+    measurements = (
+        help_cpu.main,
+        nothing_to_do.main,
+        whole_converge.main,
+        take_down.main,
+        backup_throughput.main,
+        model_download.main,
+    )
     for measurement in measurements:
         parts.append(measurement())
         print(parts[-1], flush=True)

@@ -65,7 +65,7 @@ class HubFaults:
         return self.add("stall", on, path, share=share, times=times)
 
     def wrong(self, start: int, size: int = 1, *, on: str = "*", path: str = "*", times: int = 1 << 30) -> HubFaults:
-        """Sends other bytes for these, in so many answers that hold some of them."""
+        """Sends other bytes for these; `times` counts pieces of 64 KiB that have some of them."""
         return self.add("wrong", on, path, start=start, size=size, times=times)
 
     def slow(self, rate: float, *, on: str = "*", path: str = "*") -> HubFaults:
