@@ -14,17 +14,22 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gpubox.remote.login import Login
+    from gpubox.remote.transfer_fetch import Fetch
+    from gpubox.remote.transfer_line import Line
 
 _T = TypeVar("_T")
 
 
 class Control:
-    """Every request may be made twice, so a lost link is tried again. Raises what `Session` raises."""
+    """Every request may be made twice, so a lost link is tried again. Raises what `Session` raises.
 
-    def __init__(self, login: Login, root: str) -> None:
+    `line`: one that is open already.
+    """
+
+    def __init__(self, login: Login, root: str, line: Line | None = None) -> None:
         self._login = login
         self._root = root
-        self._session: Session | None = Session(login, root)
+        self._session: Session | None = Session(login, root, line=line)
 
     def __enter__(self) -> Control:
         return self
@@ -63,10 +68,15 @@ class Control:
         if left:
             self._tried(ask)
 
-    def lend(self) -> Session | None:
-        """The connection, for somebody who closes it; the next request opens another one."""
-        session, self._session = self._session, None
-        return session
+    def finish(self, fetch: Fetch) -> None:
+        """Have this connection fetch, too, until everything is here."""
+        lent, self._session = self._session, None
+        try:
+            self._session = fetch.finish(lent)
+        except BaseException:
+            if lent is not None:
+                lent.close()
+            raise
 
     def _tried(self, once: Callable[[Session, Callable[[], None]], _T]) -> _T:
         tries = 0
@@ -88,5 +98,6 @@ class Control:
                 tries += 1
 
     def _close(self) -> None:
-        if (session := self.lend()) is not None:
+        session, self._session = self._session, None
+        if session is not None:
             session.close()

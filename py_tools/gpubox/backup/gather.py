@@ -6,18 +6,18 @@ import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpubox.backup.reuse import link_or_copy, remove_strays
 from gpubox.backups import Saved
 from gpubox.errors import RemoteCommandFailed, TransferFailed
-from gpubox.remote.transfer_fetch import SMALL
 from gpubox.remote.transfer_item import ROTTEN, Item
+from gpubox.remote.transfer_tasks import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
-    from pathlib import Path
 
     from gpubox.backup.control import Control
     from gpubox.backup.listing import Listed, Plan
@@ -32,7 +32,7 @@ _NAMED = 10
 
 
 class Gather:
-    """One backup's worth of files. `saved`, `notes` and `plan` are what the manifest is made of.
+    """One backup's worth of files. `saved()`, `notes` and `plan` are what the manifest is made of.
 
     `copied`: whether the box has made copies that it may now remove.
     """
@@ -55,10 +55,13 @@ class Gather:
         self._looks: list[Future[None]] = []
         self.copied = False
 
-    @property
-    def saved(self) -> list[Saved]:
-        """Every file that is here, as it came."""
-        return [self._saved(file) for file in self.plan.files if self._items[file.path].state == "home"]
+    def saved(self) -> tuple[Saved, ...]:
+        """Every file that is here, as it came; what is here of others is removed."""
+        for item in self._items.values():
+            if item.state == "gone":
+                # Of an earlier try.
+                Path(item.target).unlink(missing_ok=True)
+        return tuple(self._saved(file) for file in self.plan.files if self._items[file.path].state == "home")
 
     def first_round(self) -> None:
         """Have everything come that is not here; raises `TransferFailed` when there is no room for it."""
@@ -81,7 +84,7 @@ class Gather:
             look.result()
         self._release_held()
         self._hash_big()
-        self._fetch.finish(self._control.lend())
+        self._control.finish(self._fetch)
 
     def further_rounds(self, connect: Callable[[], Fetch]) -> None:
         """Fetch again what has changed while it was read. Raises `TransferFailed` naming what does not come whole."""
@@ -95,7 +98,7 @@ class Gather:
                 for item in again:
                     if item.size > SMALL:
                         self._fetch.known(item, item.sha256 or "", item.version)
-                self._fetch.finish()
+                self._control.finish(self._fetch)
         for twin, first in self._twins:
             self._twin(twin, first)
         for file in self.plan.files:
@@ -143,7 +146,7 @@ class Gather:
         values = {
             "part": part,
             "source": file.absolute,
-            "target": self._files / file.path,
+            "target": f"{self._files}/{file.path}",
             "size": size,
             "mtime_ns": file.mtime_ns,
             "sha256": file.sha256,
@@ -254,8 +257,9 @@ class Gather:
         came = self._items[first.path]
         item = self._item(file, size=came.size, mtime_ns=came.mtime_ns, sha256=came.sha256)
         if came.state == "home":
-            item.target.unlink(missing_ok=True)
-            link_or_copy(came.target, item.target)
+            target = Path(item.target)
+            target.unlink(missing_ok=True)
+            link_or_copy(Path(came.target), target)
         item.settle(came.state, came.reason)
 
     def _remove_stale_parts(self) -> None:

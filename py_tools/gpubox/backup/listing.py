@@ -100,11 +100,12 @@ def ask(control: Control, name: str, *, search: bool, seconds: float) -> Plan:
 
 
 def from_answer(name: str, answer: dict[str, Any]) -> Plan:
-    """Read what `boxctl` lists. Raises `Failed` when a name would leave its directory."""
+    """Read what `boxctl` lists: a row of `Listed` for each file. Raises `Failed` when a name leaves its directory."""
     files = []
-    for entry in answer["files"]:
-        refuse_escape(name, entry["path"])
-        files.append(Listed(**{**entry, "version": tuple(entry["version"])}))
+    for row in answer["files"]:
+        file = Listed(*row)
+        refuse_escape(name, file.path)
+        files.append(file._replace(version=tuple(file.version)))
     texts = (tuple(answer["missing"]), tuple(answer["incomplete"]))
     return Plan(name, answer["root"], answer["data_dir"], answer["home"], tuple(files), *texts)
 

@@ -14,13 +14,14 @@ from gpubox import backups
 from gpubox.backup import listing
 from gpubox.backup.control import Control
 from gpubox.backup.gather import Gather
-from gpubox.backup.reuse import Reuse, remove_strays
+from gpubox.backup.reuse import Reuse
 from gpubox.errors import GpuboxError
 from gpubox.ledger import Ledger
 from gpubox.reach import reach
 from gpubox.remote.login import Login
 from gpubox.remote.transfer_fetch import CONNECTIONS, Fetch
 from gpubox.remote.transfer_item import cannot_write
+from gpubox.remote.transfer_line import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,17 +51,21 @@ class Backup:
     notes: tuple[str, ...]
 
 
-def backup(name: str, *, board: Board, to: Path | None = None, search: bool = True) -> Backup:
+def backup(
+    name: str, *, board: Board, to: Path | None = None, search: bool = True, early: Shared | None = None
+) -> Backup:
     """Back the box `name` up into `<to>/<name>/<UTC time>` (`./gpubox-backups` by default), and note it in the ledger.
 
     It may be interrupted or cut off at any point: what came is kept, and the next call goes on from there. `search`:
-    also take what nobody declared. Raises `TransferFailed` when a file cannot come whole or there is no room at home,
-    `Refused` when another process is at it, and what `Session` raises.
+    also take what nobody declared. `early`: a login to the box that is under way since its name was known.
+
+    Raises `TransferFailed` when a file cannot come whole or there is no room at home, `Refused` when another process
+    is at it, and what `Session` raises.
     """
     with Ledger() as ledger:
 
         def fetch(record: BoxRecord) -> Backup:
-            return carry_out(ledger, record, board=board, to=to, search=search)
+            return carry_out(ledger, record, board=board, to=to, search=search, early=early)
 
         return reach(ledger.get(name), fetch, board.note)
 
@@ -75,18 +80,23 @@ def carry_out(
     seconds: float = listing.SEARCH_SECONDS,
     connections: int = CONNECTIONS,
     on_plan: Callable[[Plan], None] = lambda _: None,
+    early: Shared | None = None,
 ) -> Backup:
     """`backup` for a caller that has the ledger open; `on_plan` sees what will be taken before anything is, and may
-    raise to stop it."""
+    raise to stop it. `early` is closed."""
     begun = time.monotonic()
     place = ((to or backups.DEFAULT) / record.name).absolute()
     login, root = Login.of(record), listing.root_of(record)
     with board.step("back up") as step, _at_home(record.name, place):
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with backups.alone(place):
+        with backups.alone(place), _login(login, early) as shared, Control(login, root, shared.first) as control:
             work = _Work(login.name, place)
             counter = _Counter(step)
-            with Fetch(login, root, counter.add, connections=connections) as fetch, Control(login, root) as control:
+
+            def connect() -> Fetch:
+                return Fetch(login, root, counter.add, shared=shared, connections=connections)
+
+            with connect() as fetch:
                 # While the connections are being made.
                 reuse = Reuse(work.files, *_last(ledger, record.name, place))
                 intent = listing.ask(control, record.name, search=search, seconds=seconds)
@@ -94,17 +104,18 @@ def carry_out(
                 counter.total = intent.size
                 gather = Gather(intent, control, fetch, reuse, work.files, work.parts, work.token)
                 gather.first_round()
-                gather.further_rounds(lambda: Fetch(login, root, counter.add, connections=connections))
-                saved, sha256, size = work.commit(gather)
+                gather.further_rounds(connect)
+                saved, sha256, manifest = work.commit(gather)
                 if gather.copied:
                     with contextlib.suppress(GpuboxError):
                         control.call({"do": "end", "token": work.token})
         notes = (*gather.notes, *(f"{path} had rotted and was fetched again" for path in reuse.rotten))
-        ledger.note_backup(record.name, saved, files=len(gather.saved), size=size, sha256=sha256)
+        files, size = len(manifest.files), manifest.size
+        ledger.note_backup(record.name, saved, files=files, size=size, sha256=sha256)
         done = Backup(
             record.name,
             saved,
-            len(gather.saved),
+            files,
             size,
             counter.fetched,
             time.monotonic() - begun,
@@ -132,10 +143,9 @@ class _Work:
         # What the box has copied for a try that was cut off is found again by it.
         self.token = token.read_text()
 
-    def commit(self, gather: Gather) -> tuple[Path, str, int]:
-        """Give the backup its name, now that every file is here: its place, its manifest's SHA-256, its bytes."""
+    def commit(self, gather: Gather) -> tuple[Path, str, backups.Manifest]:
+        """Give the backup its name, now that every file is here: its place, its manifest and that one's SHA-256."""
         made = datetime.now(UTC)
-        remove_strays(self.files, [file.path for file in gather.saved])
         shutil.rmtree(self.parts)
         intent = gather.plan
         manifest = backups.Manifest(
@@ -144,7 +154,7 @@ class _Work:
             root=intent.root,
             data_dir=intent.data_dir,
             home=intent.home,
-            files=tuple(gather.saved),
+            files=gather.saved(),
             missing=intent.missing,
             notes=tuple(gather.notes),
         )
@@ -154,7 +164,7 @@ class _Work:
         target = backups.fresh_name(self.place, made)
         self.partial.rename(target)
         backups.flush(self.place)
-        return target, sha256, manifest.size
+        return target, sha256, manifest
 
 
 class _Counter:
@@ -183,6 +193,12 @@ def _last(ledger: Ledger, name: str, place: Path) -> tuple[Path | None, backups.
             with contextlib.suppress(GpuboxError):
                 return old, backups.read(old)
     return None, None
+
+
+def _login(login: Login, early: Shared | None) -> Shared:
+    if early is not None and early.fits(login):
+        return early
+    return Shared.of(login)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,13 +37,18 @@ def backup_command(
         return
     if name is None:
         raise click.UsageError("which box? `gpubox backup NAME`")
-    from gpubox import backup
-
     if dry_run:
+        from gpubox import backup
+
         _show_plan(backup.plan(name, search=not declared), as_json=as_json)
         return
-    with board() as shown:
-        done = backup.backup(name, board=shown, to=to, search=not declared)
+    from gpubox.remote.transfer_line import Shared
+
+    # It logs in while our own libraries are being loaded.
+    with Shared.early(name) or nullcontext() as early, board() as shown:
+        from gpubox import backup
+
+        done = backup.backup(name, board=shown, to=to, search=not declared, early=early)
     for note in done.notes:
         click.echo(f"note: {note}", err=True)
     if as_json:

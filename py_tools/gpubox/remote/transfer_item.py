@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpubox.errors import TransferFailed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gpubox.remote.transfer_part import Part
 
 ROTTEN = "its bytes have changed on the box and its times have not: the disk there may be failing"
@@ -22,11 +21,12 @@ class Item:
 
     `state`: "coming"; "home" (proven, `size`, `sha256` and `mtime_ns` are those of what came); "gone" from the box;
     "changed" while it was read (`own` is the SHA-256 of what came); or "failed", for `reason`. `part` is where a big
-    one grows. `version` is what it was when the box told its hash; empty for a copy that was made for us.
+    one grows. `version` is what it was when the box told its hash; empty for a copy that was made for us. (`target` is
+    text: of thousands of files a `Path` costs more than the writing.)
     """
 
     source: str
-    target: Path
+    target: str
     part: Path
     size: int
     mtime_ns: int
@@ -58,27 +58,26 @@ def cannot_write(name: str, place: Path, error: OSError) -> TransferFailed:
     )
 
 
-def land(target: Path, data: bytes, mtime_ns: int) -> None:
+def land(target: str, data: bytes | memoryview, mtime_ns: int) -> None:
     """Write a small file under its final name; never into one that is there, which may be linked to an older backup."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    path = str(target)
     for _ in range(3):
         try:
-            handle = os.open(path, flags, 0o400)
+            handle = os.open(target, flags, 0o400)
             break
         except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            target.unlink()
+            Path(target).unlink()
     else:
-        handle = os.open(path, flags, 0o400)
+        handle = os.open(target, flags, 0o400)
     try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(handle, left) :]
+        wrote = os.write(handle, data)
+        while wrote < len(data):
+            wrote += os.write(handle, memoryview(data)[wrote:])
         os.utime(handle, ns=(mtime_ns, mtime_ns))
     except OSError:
-        target.unlink()
+        Path(target).unlink()
         raise
     finally:
         os.close(handle)

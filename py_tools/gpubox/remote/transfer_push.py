@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import LinkLost, RemoteCommandFailed, Unreachable
 from gpubox.remote import explain, ssh_config
-from gpubox.remote.transfer_fetch import CONNECTIONS, PAUSES, SMALL
+from gpubox.remote.transfer_fetch import PAUSES
 from gpubox.remote.transfer_part import SEGMENT
 from gpubox.remote.transfer_session import Session
+from gpubox.remote.transfer_tasks import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from gpubox.remote.login import Login
 
+# Each is a login of its own.
+_CONNECTIONS = 4
 _BATCH = 2 << 20
 _BATCH_FILES = 128
 _AHEAD = 3
@@ -52,7 +55,7 @@ class Push:
     """
 
     def __init__(
-        self, login: Login, root: str, on_bytes: Callable[[int], None], *, connections: int = CONNECTIONS
+        self, login: Login, root: str, on_bytes: Callable[[int], None], *, connections: int = _CONNECTIONS
     ) -> None:
         self.bad: dict[str, str] = {}
         self._login = login

@@ -1,4 +1,4 @@
-"""`boxctl send` of a box over one `ssh` child: requests are lines, answers frames (its docstring has the form)."""
+"""`boxctl send` or `receive` of a box over one `ssh` child: requests are lines, answers frames (`boxctl.frames`)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import contextlib
 import fcntl
 import io
 import json
+import re
 import shlex
 import struct
-import subprocess
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import RemoteCommandFailed
-from gpubox.remote import explain
-from gpubox.remote.ssh_config import ssh_argv
+from gpubox.remote import explain, ssh_config
+from gpubox.remote.transfer_line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,42 +21,34 @@ if TYPE_CHECKING:
 
     from gpubox.remote.login import Login
 
+_VERSION = 2
 _HEAD = struct.Struct(">cQ")
 _CONNECTION_ENDED = 255
-# AES in hardware costs both ends less than OpenSSH's first choice (measured: 1.6-2.0 against 1.2-1.7 Gbit/s).
-_CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
-_OPTIONS = ("-o", "Compression=no", "-o", f"Ciphers={_CIPHERS}")
+# The shell's codes for "found, but cannot be run" and "not found".
+_MISSING = {126, 127}
 _PATIENCE = 30.0
 # A login that says a few words before the answer is put up with.
 _GREETING = 1 << 16
 _PIPE = 1 << 20
-_BUFFER = 1 << 18
 
 
 class Session:
-    """One connection. Methods raise `LinkLost` or `Unreachable` when it breaks, `AuthFailed`, `HostKeyChanged`, and
-    `RemoteCommandFailed` with the box's own words."""
+    """One conversation, over a `line` of the caller's or a connection of its own.
 
-    def __init__(self, login: Login, root: str, verb: str = "send") -> None:
+    Methods raise `LinkLost` or `Unreachable` when it breaks, `AuthFailed`, `HostKeyChanged`, and `RemoteCommandFailed`
+    with the box's own words.
+    """
+
+    def __init__(self, login: Login, root: str, verb: str = "send", *, line: Line | None = None) -> None:
         self._login = login
         self._verb = verb
-        self._hello = f"gpubox-{verb}-1\n".encode()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
-        command = f"exec {shlex.quote(root)}/bin/boxctl {verb}"
-        argv = ssh_argv(login, command, options=_OPTIONS, batch=True)
-        self._child = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            bufsize=_BUFFER,
-            start_new_session=True,
-        )
-        assert self._child.stdin is not None
-        assert isinstance(self._child.stdout, io.BufferedReader)
-        self._in, self._out = self._child.stdin, self._child.stdout
+        self._root = root
+        self._line = line if line is not None else Line(ssh_config.write(login), login.name)
+        assert isinstance(self._line.stdout, io.BufferedReader)
+        self._in, self._out = self._line.stdin, self._line.stdout
         self._greeted = False
         _widen(self._out.fileno())
+        self._line.tell(f"{shlex.quote(root)}/bin/boxctl {verb}")
 
     def __enter__(self) -> Session:
         return self
@@ -130,41 +121,37 @@ class Session:
 
     def end(self) -> None:
         """End it from another thread: whoever waits for it gets `LinkLost`."""
-        self._child.terminate()
+        self._line.end()
 
     def close(self, *, patience: float = 0.0) -> None:
-        """Close the connection; the box's side is given `patience` seconds to end by itself."""
-        with contextlib.suppress(OSError):
-            self._in.close()
-        if patience:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(patience)
-        self._child.terminate()
-        self._out.close()
-        self._child.wait()
-        self._stderr.close()
+        """Close it; the box's side is given `patience` seconds to end by itself."""
+        self._line.close(patience=patience)
 
     def _skip_greeting(self) -> None:
+        hello = f"gpubox-{self._verb}-{_VERSION}\n".encode()
         said = b""
-        while not said.endswith(self._hello):
+        while not said.endswith(hello):
             line = self._out.readline(_GREETING)
             said += line
             if not line or len(said) > _GREETING:
                 raise self._broken(said)
+            if re.search(rb"gpubox-%b-\d+\n$" % self._verb.encode(), line) and not said.endswith(hello):
+                raise _of_another_version(self._login.name, self._verb)
         self._greeted = True
 
     def _broken(self, said: bytes = b"") -> Exception:
         """Why nothing more comes."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(_PATIENCE)
-        self._stderr.seek(0)
-        words = self._stderr.read().decode(errors="replace")
+        code, words = self._line.words(_PATIENCE)
         name, login = self._login.name, self._login
-        code = self._child.poll()
-        if code == _CONNECTION_ENDED:
+        if code == _CONNECTION_ENDED and words.strip():
             return explain.from_openssh(words, name, login.endpoint, pinned=login.host_key)
+        if code == _CONNECTION_ENDED:
+            # A channel of a connection that broke says nothing itself.
+            return explain.link_lost(name, "it was cut")
         if code is None or code < 0:
             return explain.link_lost(name, "it was ended" if code else "nothing comes")
+        if code in _MISSING:
+            return _half_set_up(name, self._root, words)
         return _refused(name, self._verb, code, words, said.decode(errors="replace"))
 
     def _nonsense(self, kind: bytes) -> RemoteCommandFailed:
@@ -172,18 +159,37 @@ class Session:
 
 
 def _refused(name: str, verb: str, code: int, words: str, said: str) -> RemoteCommandFailed:
+    """The error of a `boxctl` that ended before it greeted: its own words, if it had any."""
     for line in said.splitlines():
         with contextlib.suppress(ValueError, AttributeError):
             answer = json.loads(line)
             if f"'{verb}'" in answer.get("error", ""):
-                break
+                return _of_another_version(name, verb)
             return RemoteCommandFailed(answer["error"], where=name, hint=answer.get("hint"))
-    else:
-        last = (words.strip() or said.strip()).splitlines()[-1:] or [f"it ended with exit code {code}"]
-        if code not in {126, 127}:
-            return RemoteCommandFailed(f"`boxctl {verb}` failed: {last[0]}", where=name)
+    last = (words.strip() or said.strip()).splitlines()[-1:] or [f"it ended with exit code {code}"]
     return RemoteCommandFailed(
-        f"what gpubox has put on the box does not know `boxctl {verb}`", where=name, hint=f"gpubox up {name}"
+        f"`boxctl {verb}` failed: {last[0]}",
+        where=name,
+        hint=f"`gpubox up {name} --full` renews what gpubox has put on the box",
+    )
+
+
+def _of_another_version(name: str, verb: str) -> RemoteCommandFailed:
+    return RemoteCommandFailed(
+        f"what lies on the box was put there by another version of gpubox, whose `boxctl {verb}` speaks differently",
+        where=name,
+        hint=f"`gpubox up {name}` brings it up to date; no data on the box is touched by that",
+    )
+
+
+def _half_set_up(name: str, root: str, words: str) -> RemoteCommandFailed:
+    last = words.strip().splitlines()[-1:]
+    said = f" ({last[0]})" if last else ""
+    return RemoteCommandFailed(
+        f"the box is only half set up: gpubox's own part below `{root}` is missing or broken{said}",
+        where=name,
+        hint=f"`gpubox up {name}` finishes the set-up, then the same command works; until then `gpubox ssh {name}` and "
+        "`rsync` or `scp` reach the files",
     )
 
 

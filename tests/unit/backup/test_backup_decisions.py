@@ -6,13 +6,13 @@ import hashlib
 import os
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gpubox import backups, restore
 from gpubox.backup.gather import Gather
-from gpubox.backup.listing import from_answer
+from gpubox.backup.listing import Listed, from_answer
 from gpubox.backup.reuse import link_or_copy, remove_strays
 from gpubox.backups import Manifest, Saved
 from gpubox.errors import Failed, Refused, TransferFailed, UsageError
@@ -60,11 +60,8 @@ def test_what_would_cost_data_is_refused(tmp_path: Path) -> None:
 def test_a_name_that_leads_outside_is_refused(path: str, tmp_path: Path) -> None:
     with pytest.raises(Failed, match="outside of its directory"):
         backups.refuse_escape("b", path)
-    entry = {**_saved(path)._asdict(), "version": [1], "node": "1:1"}
     with pytest.raises(Failed, match="outside of its directory"):
-        from_answer(
-            "b", {"files": [entry], "missing": [], "incomplete": [], "root": "/r", "data_dir": "/", "home": "/"}
-        )
+        from_answer("b", {"files": [_row(path)], "missing": [], "incomplete": [], "root": "/r", "data_dir": "/", "home": "/"})
     _backup(tmp_path / "b", [path])
     with pytest.raises(Failed, match="outside of its directory"):
         backups.read(tmp_path / "b")
@@ -139,9 +136,8 @@ def test_asking_for_the_hash_does_not_wait_for_who_hashes(tmp_path: Path) -> Non
 
 
 def test_a_file_without_a_fate_is_no_file_that_came(tmp_path: Path) -> None:
-    entry = {**_saved("results/a")._asdict(), "version": [1], "node": "1:1"}
     places = {"root": "/r", "data_dir": "/", "home": "/"}
-    intent = from_answer("b", {"files": [entry], "missing": [], "incomplete": [], **places})
+    intent = from_answer("b", {"files": [_row("results/a")], "missing": [], "incomplete": [], **places})
     # It asks neither the box nor the disk.
     gather = Gather(intent, *(None,) * 3, tmp_path, tmp_path, "token")  # type: ignore[arg-type]
     item = gather._item(intent.files[0])
@@ -149,7 +145,7 @@ def test_a_file_without_a_fate_is_no_file_that_came(tmp_path: Path) -> None:
         gather.further_rounds(lambda: None)  # type: ignore[arg-type,return-value]
     item.settle("home")
     gather.further_rounds(lambda: None)  # type: ignore[arg-type,return-value]
-    assert [file.path for file in gather.saved] == ["results/a"]
+    assert [file.path for file in gather.saved()] == ["results/a"]
 
 
 def test_a_part_that_rotted_gives_that_segment_back(tmp_path: Path) -> None:
@@ -208,6 +204,12 @@ def test_the_last_place_is_the_one_noted_and_still_there(tmp_path: Path, monkeyp
 def _saved(path: str, content: bytes = b"") -> Saved:
     sha256 = hashlib.sha256(content).hexdigest()
     return Saved(path, f"/r/{path}", len(content), sha256, 1, 0o644, 0, 0, "declared", "results", None)
+
+
+def _row(path: str) -> list[Any]:
+    """As `boxctl` lists it."""
+    named = {**_saved(path)._asdict(), "version": [1], "node": "1:1"}
+    return [named[field] for field in Listed._fields]
 
 
 def _backup(place: Path, paths: list[str]) -> None:

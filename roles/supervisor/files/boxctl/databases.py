@@ -27,10 +27,16 @@ def is_database(path: str, size: int) -> bool:
     if size % _PAGE or (size == 0 and not os.path.exists(f"{path}-wal")):  # noqa: PTH110 - names that are no text
         return False
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            return file.read(len(_MAGIC)) == _MAGIC or size == 0
+        # Of every file that is listed: a file object costs three times as much.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        return os.read(handle, len(_MAGIC)) == _MAGIC or size == 0
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
 def sides_of(databases: Iterable[str]) -> set[str]:

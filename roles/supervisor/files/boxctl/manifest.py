@@ -107,8 +107,8 @@ def _declared(layout: Layout, hashes: Hashes) -> tuple[dict[str, Entry], list[st
         if not places:
             missing.append(pattern)
         for place in places:
-            for path in _regular(place, set()):
-                _add(entries, layout, hashes, path, "declared", reason)
+            for path, info in _regular(place.rstrip("/"), set()):
+                _add(entries, layout, hashes, path, "declared", reason, info)
     return entries, missing
 
 
@@ -124,13 +124,13 @@ def _precious(layout: Layout) -> dict[str, str]:
     return patterns
 
 
-def _regular(place: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+def _regular(place: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, os.stat_result]]:
     """Regular files at or below `place`; links are followed, each directory once, sockets and the like left out."""
     try:
         info = os.stat(place)  # noqa: PTH116
         if stat.S_ISREG(info.st_mode):
-            if os.path.basename(place) not in _SECRET:  # noqa: PTH119
-                yield place
+            if place.rpartition("/")[2] not in _SECRET:
+                yield place, info
             return
         if not stat.S_ISDIR(info.st_mode) or (info.st_dev, info.st_ino) in seen:
             return
@@ -139,7 +139,7 @@ def _regular(place: str, seen: set[tuple[int, int]]) -> Iterator[str]:
     except OSError:
         return  # gone meanwhile, or a link to nothing
     for child in children:
-        yield from _regular(os.path.join(place, child), seen)  # noqa: PTH118
+        yield from _regular(f"{place}/{child}", seen)
 
 
 def _add(
@@ -149,12 +149,13 @@ def _add(
     absolute: str,
     kind: Literal["declared", "found"],
     reason: str,
+    info: os.stat_result | None = None,
 ) -> None:
     path = _name(layout, absolute)
     if path in entries:
         return
     try:
-        info = os.stat(absolute)  # noqa: PTH116
+        info = info or os.stat(absolute)  # noqa: PTH116
         database = databases.is_database(absolute, info.st_size)
         version = list(databases.version(absolute) if database else identity(info))
     except OSError:

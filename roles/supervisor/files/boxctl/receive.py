@@ -1,49 +1,44 @@
 """`boxctl receive`: takes the files of a backup, over stdin and stdout of one SSH connection.
 
-A request is a line of JSON on stdin, with the bytes of files behind it where it says so. stdout begins with the line
-`HELLO`, then come frames as in `boxctl send`. A file gets its name when its SHA-256 is right, and not before.
+In the form of `boxctl.frames`. A file gets its name when its SHA-256 is right, and not before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from boxctl import databases, inuse
-from boxctl.errors import BoxctlError, from_os_error
+from boxctl.errors import BoxctlError
+from boxctl.frames import Frames, serve
 from boxctl.hashes import Hashes, identity, of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from boxctl.frames import Verb
     from boxctl.layout import Layout
 
-HELLO = b"gpubox-receive-1\n"
-_HEAD = struct.Struct(">cQ")
 _PIECE = 1 << 20
 
 
 def main(layout: Layout) -> None:
     """Serve stdin and stdout."""
-    receiver = _Receiver(layout, sys.stdin.buffer, sys.stdout.buffer)
-    receiver.hello()
-    for line in sys.stdin.buffer:
-        receiver.answer(json.loads(line))
+    receiver = _Receiver(layout, sys.stdin.buffer, Frames(sys.stdout.fileno()))
+    serve("receive", receiver.verbs(), receiver.out, sys.stdin.buffer, root=str(layout.root))
 
 
 class _Receiver:
-    def __init__(self, layout: Layout, source: BinaryIO, sink: BinaryIO) -> None:
+    def __init__(self, layout: Layout, source: BinaryIO, out: Frames) -> None:
+        self.out = out
         self._layout = layout
         self._source = source
-        self._sink = sink
         self._hashes = Hashes(layout.root / "hashes.jsonl")
-        self._verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+
+    def verbs(self) -> dict[str, Verb]:
+        return {
             "where": self._where,
             "look": self._look,
             "owners": self._owners,
@@ -55,24 +50,6 @@ class _Receiver:
             "keep": self._keep,
         }
 
-    def hello(self) -> None:
-        self._sink.write(HELLO)
-        self._sink.flush()
-
-    def answer(self, request: dict[str, Any]) -> None:
-        try:
-            answer = self._verbs[request["do"]](request) or {}
-        except BoxctlError as error:
-            answer = error.as_dict()
-        except OSError as error:
-            answer = from_os_error(error, str(self._layout.root)).as_dict()
-        self._json({**answer, "done": True})
-        self._sink.flush()
-
-    def _json(self, data: dict[str, Any]) -> None:
-        text = json.dumps(data).encode()
-        self._sink.write(_HEAD.pack(b"J", len(text)) + text)
-
     def _where(self, _request: dict[str, Any]) -> dict[str, Any]:
         home = os.path.expanduser("~")  # noqa: PTH111
         return {"root": str(self._layout.root), "data_dir": str(self._layout.root.parent), "home": home}
@@ -80,7 +57,7 @@ class _Receiver:
     def _look(self, request: dict[str, Any]) -> None:
         """What is there in place of each file: "missing", "same", "older", "newer" (and its time), "other"."""
         for index, (target, size, sha256, mtime_ns) in enumerate(request["files"]):
-            self._json({"i": index, **self._compared(target, size, sha256, mtime_ns)})
+            self.out.json({"i": index, **self._compared(target, size, sha256, mtime_ns)})
         self._hashes.save()
 
     def _compared(self, target: str, size: int, sha256: str, mtime_ns: int) -> dict[str, Any]:
@@ -127,16 +104,16 @@ class _Receiver:
             data = self._read(file["size"])
             try:
                 if hashlib.sha256(data).hexdigest() != file["sha256"]:
-                    self._json({"i": index, "error": "it did not arrive whole"})
+                    self.out.json({"i": index, "error": "it did not arrive whole"})
                     continue
                 part = _part(file)
                 part.parent.mkdir(parents=True, exist_ok=True)
                 part.write_bytes(data)
                 _put(part, file)
             except BoxctlError as error:
-                self._json({"i": index, **error.as_dict()})
+                self.out.json({"i": index, **error.as_dict()})
             except OSError as error:
-                self._json({"i": index, "error": error.strerror or str(error)})
+                self.out.json({"i": index, "error": error.strerror or str(error)})
 
     def _segments(self, request: dict[str, Any]) -> dict[str, Any]:
         """Which segments of a big file an earlier try has left here."""
