@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START_S, _END_S = 120.0, 20.0
+# How long it may take to note how far a pull is whose client is gone.
+_NOTE_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -37,6 +39,7 @@ def serving(program: Path, env: Mapping[str, str]) -> Iterator[Api]:
         _await(api, child)
         yield api
     finally:
+        time.sleep(_NOTE_S)
         child.terminate()
         try:
             child.wait(_END_S)
