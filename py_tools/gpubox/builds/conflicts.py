@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 GLIBCXX_OF_GCC = {9: "3.4.28", 10: "3.4.28", 11: "3.4.29", 12: "3.4.30", 13: "3.4.32", 14: "3.4.33", 15: "3.4.34"}
 _BLACKWELL_NVCC: Version = (12, 8)
 _KT_CMAKE: Version = (3, 25)
+_KT_GCC: Version = (11,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,13 @@ def _nvcc_archs(it: Combination) -> Iterator[Clash]:
 
 def _gcc(it: Combination) -> Iterator[Clash]:
     have = numbers(it.gcc)[:1]
+    if it.compiles and have and "ktransformers" in it.packages and have < _KT_GCC:
+        yield Clash(
+            "gcc",
+            "error",
+            f"KTransformers is compiled with gcc 11 or newer, the box has {it.gcc}",
+            "choose an image with Ubuntu 22.04 or newer",
+        )
     known = [row for row in matrix().cuda if row.cuda == minor(it.nvcc)] if it.nvcc else []
     if it.compiles and have and known and have[0] > known[0].gcc:
         yield Clash(

@@ -32,6 +32,7 @@ def resolve(facts: Facts | None, box: BoxFile) -> Plan:
     if not it.known:
         draft.row("the box", it.card or "not there yet", "not rented: driver, C library and Python are found out then")
         draft.decided = False
+    _machine(draft)
     match box.engine:
         case "vllm" if vllm_build(facts, box) == "cpu":
             vllm.on_cpu(draft, facts, box)
@@ -66,6 +67,17 @@ def vllm_build(facts: Facts | None, box: BoxFile | None) -> Literal["cpu", "cuda
         return "cuda"
     # Before there is a box: `local` has no GPU, whatever else is rented for one.
     return "cpu" if facts is not None or box.provider == "local" else "cuda"
+
+
+def _machine(draft: Draft) -> None:
+    """What no version mends: a C library or a processor that there are no wheels for."""
+    it, name = draft.it, {"vllm": "vLLM", "ktransformers": "KTransformers"}.get(draft.engine or "")
+    if name and it.libc == "musl":
+        message = f"{it.os_name} has musl, and {name} has no wheels for it"
+        draft.refuse("libc", message, "choose an image with Ubuntu 22.04")
+    if name == "KTransformers" and not it.x86:
+        message = f"KTransformers is built for x86_64 only, the box is {it.arch}"
+        draft.refuse("architecture", message, "rent an x86_64 box")
 
 
 def _ollama(draft: Draft) -> None:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from gpubox.preflight.case import Case
 
 # What the other checks say in their own words already.
-_SAID = {"vllm": {"driver", "compute-capability", "libc"}, "ktransformers": {"libc"}, "ollama": {"libc"}}
+_SAID = {
+    "vllm": {"driver", "compute-capability", "libc", "architecture"},
+    "ktransformers": {"libc", "architecture"},
+    "ollama": {"libc"},
+}
 
 
 def fit(case: Case) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpubox.preflight import gpus, storage, system
+from gpubox.preflight import gpus, packages, storage, system, vllm
 from gpubox.preflight.case import Case
 from gpubox.preflight.findings import Findings
 
@@ -23,6 +23,8 @@ CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     gpus.capability,
     gpus.parallel,
     gpus.busy,
+    packages.fit,
+    vllm.options,
     system.architecture,
     system.instructions,
     system.libc,

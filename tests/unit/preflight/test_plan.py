@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,34 +15,10 @@ from gpubox.preflight import Finding, Findings, data_dir, plan, root, vllm_build
 from gpubox.preflight.findings import blocker, ok, warning
 from gpubox.remote.facts import Facts
 
+from .boxes import facts_of
+
 HERE = Path(__file__).parent
 CASES = sorted((HERE / "fixtures").glob("*.yml"))
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` upon `base`: mappings are merged, everything else is replaced."""
-    result = dict(base)
-    for key, value in over.items():
-        old = base.get(key)
-        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result
-
-
-def facts_of(case: dict[str, Any]) -> Facts:
-    facts = yaml.safe_load((HERE / "bases" / f"{case['base']}.yml").read_text(encoding="utf-8"))
-    facts = merged(facts, case.get("facts", {}))
-    if cards := case.get("cards"):
-        total = cards["gib"] * 2**30
-        card = {
-            "name": cards["name"],
-            "memory_total": total,
-            "memory_free": cards.get("free_gib", cards["gib"]) * 2**30,
-            "driver": facts["gpu"]["driver"],
-            "compute_cap": cards["compute_cap"],
-        }
-        facts["gpu"]["cards"] = [{**card, "index": index} for index in range(cards["count"])]
-        facts["gpu"]["device_nodes"] = cards["count"]
-    return Facts.model_validate(facts)
 
 
 def agree(found: tuple[Finding, ...], expected: list[dict[str, str]]) -> None:
