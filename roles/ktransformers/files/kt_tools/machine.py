@@ -1,0 +1,142 @@
+"""What this box may really use: CPUs, cores, memory and NUMA nodes inside its cgroup, not those of its host."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+GIB = 2**30
+# What one compiler of the largest units takes: 6.0 GiB (VmHWM) measured on flash-attn 2.8.3, hdim128 backward, one
+# architecture, one thread. The role `flash_attn` has the same rule; a test holds the two together.
+_BYTES_PER_COMPILER = 6 * GIB
+# Of the memory, what builds may take.
+_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Sizes in bytes. `cpus`: logical CPUs, capped by the quota. `physical`: cores among them, capped as well."""
+
+    cpus: int
+    physical: int
+    nodes: list[int]
+    memory: int
+    available: int
+    flags: list[str] = field(default_factory=list)
+    glibc: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def read(root: Path = Path("/")) -> Machine:
+    """This box. `root`: where /proc and /sys are, for tests."""
+    allowed = _allowed(root)
+    quota = _quota(root)
+    cores = {_core(root, cpu) for cpu in allowed}
+    memory, available = _memory(root)
+    return Machine(
+        cpus=max(1, min(len(allowed), quota)),
+        physical=max(1, min(len(cores), quota)),
+        nodes=_nodes(root, allowed),
+        memory=memory,
+        available=available,
+        flags=_flags(root),
+        glibc=platform.libc_ver()[1],
+    )
+
+
+def compilers(cpus: int, available: int) -> int:
+    """How many compilers may run at once: one per CPU, and 6 GiB each of 80 % of the memory that is free."""
+    return max(1, min(cpus, int(_SHARE * available) // _BYTES_PER_COMPILER))
+
+
+def cpu_infer(recipe: str, cpus: int, physical: int) -> int:
+    """Threads that compute experts.
+
+    classic: workers and the main thread spin, and one that waits for a CPU stalls all; so two cores fewer than there
+    are (doc/en/install.md: "ideally total number of cores - 2"). current: workers are pinned, one to a core
+    (kt-kernel's README: physical cores), and two CPUs stay for SGLang.
+    """
+    if recipe == "classic":
+        return max(1, physical - 2)
+    return max(1, min(physical, cpus - 2))
+
+
+def _allowed(root: Path) -> set[int]:
+    """CPUs of the affinity, which a cpuset narrows too."""
+    if root == Path("/"):
+        return set(os.sched_getaffinity(0))
+    return _ranges(_text(root / "sys/devices/system/cpu/online"))
+
+
+def _quota(root: Path) -> int:
+    """CPUs that the cgroup's time limit comes to, rounded down; very many without a limit."""
+    unlimited = 1 << 20
+    quota, _, period = _text(root / "sys/fs/cgroup/cpu.max").partition(" ")
+    if not quota:
+        quota = _text(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+        period = _text(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us")
+    if not quota.isdigit() or not period.strip().isdigit():
+        return unlimited
+    return max(1, int(quota) // int(period))
+
+
+def _core(root: Path, cpu: int) -> tuple[str, str]:
+    """Which core a CPU is of, and of which socket."""
+    topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+    core = _text(topology / "core_id")
+    return (_text(topology / "physical_package_id"), core) if core else ("cpu", str(cpu))
+
+
+def _nodes(root: Path, allowed: set[int]) -> list[int]:
+    """NUMA nodes with a CPU of ours; one where the kernel shows none."""
+    found = []
+    for node in (root / "sys/devices/system/node").glob("node[0-9]*"):
+        if _ranges(_text(node / "cpulist")) & allowed:
+            found.append(int(node.name[4:]))
+    return sorted(found) or [0]
+
+
+def _memory(root: Path) -> tuple[int, int]:
+    """What the box has and what is free of it: the host's figures, cut down to the cgroup's limit."""
+    host = dict(line.split(":", 1) for line in _text(root / "proc/meminfo").splitlines() if ":" in line)
+    total, free = (int(host.get(name, "0 kB").split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    for limit_file, used_file in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        limit = _text(root / "sys/fs/cgroup" / limit_file)
+        if limit.isdigit() and int(limit) < total:
+            used = int(_text(root / "sys/fs/cgroup" / used_file) or 0)
+            return int(limit), max(0, min(free, int(limit) - used))
+    return total, free
+
+
+def _flags(root: Path) -> list[str]:
+    """Vector instructions of the CPU, as /proc/cpuinfo names them."""
+    for line in _text(root / "proc/cpuinfo").splitlines():
+        if line.startswith("flags"):
+            words = line.partition(":")[2].split()
+            return sorted(word for word in words if word.startswith(("avx", "amx", "fma", "f16c")))
+    return []
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _ranges(text: str) -> set[int]:
+    """`0-3,8` is {0, 1, 2, 3, 8}."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found

@@ -1,0 +1,9 @@
+"""The programs of the role `ktransformers`, as they lie in it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# On a box they lie in <root>/lib/ktransformers.
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "roles" / "ktransformers" / "files"))
