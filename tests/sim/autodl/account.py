@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from sim import machines as kinds
-from sim.money import Wallet
+from sim.renting import Account, Rental
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,8 +97,8 @@ class Options(TypedDict, total=False):
 
 
 @dataclass
-class Instance:
-    """One box. `due`: when its status changes by itself. `went`: how often its power changed."""
+class Instance(Rental):
+    """One box."""
 
     uuid: str
     name: str
@@ -107,18 +106,9 @@ class Instance:
     amount: int
     region: str
     start_command: str
-    created_at: datetime
-    machine: kinds.Machine
     status: Status = "creating"
     status_at: datetime | None = None
-    started_at: datetime | None = None
-    stopped_at: datetime | None = None
-    due: datetime | None = None
-    password: str = field(default="", repr=False)
     released_at: datetime | None = None
-    went: int = 0
-    boot: threading.Thread | None = field(default=None, repr=False)
-    boot_error: BaseException | None = None
 
     @property
     def per_hour(self) -> Decimal:
@@ -136,48 +126,20 @@ class Image:
     finished_at: datetime
 
 
-class AutodlSim:
-    """The account. Used under `lock`; every method first lets what is due happen."""
+class AutodlSim(Account[Instance]):
+    """The account."""
 
     def __init__(self, settings: Settings, machines: kinds.Machines, clock: SimClock, faults: FaultPlan) -> None:
+        super().__init__(settings.deposit, machines, clock, faults)
         self.settings = settings
-        self.machines = machines
-        self.clock = clock
-        self.faults = faults
-        self.wallet = Wallet(settings.deposit)
         self.images: list[Image] = []
-        self.lock = threading.RLock()
-        self._instances: dict[str, Instance] = {}
-        self._begun = clock.now()
-
-    def live(self) -> list[Instance]:
-        """What the list shows, newest first."""
-        with self.lock:
-            self.settle()
-            return sorted(self._instances.values(), key=lambda one: one.created_at, reverse=True)
 
     def get(self, uuid: str) -> Instance:
         """Raises `Denied` for one that is unknown or released."""
         self.settle()
-        if uuid not in self._instances:
+        if uuid not in self.boxes:
             raise not_found()
-        return self._instances[uuid]
-
-    def balance(self) -> Decimal:
-        """What is left, in yuan."""
-        return self.wallet.balance(self.clock.now())
-
-    def bill(self, uuid: str) -> Decimal:
-        """What that box has cost so far, released or not, in yuan."""
-        with self.lock:
-            self.settle()
-            return self.wallet.bill(uuid, self.clock.now())
-
-    def billing(self) -> list[str]:
-        """The boxes that cost money now."""
-        with self.lock:
-            self.settle()
-            return self.wallet.billing()
+        return self.boxes[uuid]
 
     def create(self, name: str, spec: str, amount: int, region: str, start_command: str) -> Instance:
         """Rent one; it boots by itself. Raises `Denied` without stock."""
@@ -187,8 +149,8 @@ class AutodlSim:
         # Two boxes of one moment are still one after the other.
         now += timedelta(microseconds=len(self.wallet.meters))
         machine = self.machines.make(f"autodl-{uuid}")
-        one = Instance(uuid, name, spec, amount, region, start_command, now, machine)
-        self._instances[uuid] = one
+        one = Instance(uuid, name, spec, amount, region, start_command, created_at=now, machine=machine)
+        self.boxes[uuid] = one
         self.wallet.meter(uuid)
         self._turn(one, "creating", now, self.settings.creating_seconds)
         return one
@@ -209,8 +171,7 @@ class AutodlSim:
         if one.status in ("shutting_down", "shutdown"):
             raise Denied("InternalError", "实例当前状态不支持该操作")
         if one.status == "running":
-            one.went += 1
-            one.machine.power_off()
+            one.switch_off()
             self._turn(one, "shutting_down", self.clock.now(), self.settings.stopping_seconds)
 
     def release(self, uuid: str) -> None:
@@ -233,34 +194,23 @@ class AutodlSim:
     def settle(self) -> None:
         """Let everything happen that is due by now."""
         now = self.clock.now()
-        for one in list(self._instances.values()):
+        for one in list(self.boxes.values()):
             while one.due is not None and one.due <= now and self._next(one, one.due):
                 pass
             kept = timedelta(days=self.settings.off_days)
             if one.status == "shutdown" and one.stopped_at is not None and one.stopped_at + kept <= now:
                 one.released_at = one.released_at or one.stopped_at + kept
             if one.released_at is not None and one.released_at <= now:
-                one.went += 1
-                one.machine.destroy()
-                del self._instances[one.uuid]
+                one.destroy()
+                del self.boxes[one.uuid]
         if self.balance() <= 0:
-            for one in self._instances.values():
+            for one in self.boxes.values():
                 if one.status == "running":
-                    one.went += 1
-                    one.machine.power_off()
+                    one.switch_off()
                     self._turn(one, "shutdown", now)
 
-    def close(self) -> None:
-        """Ends all boxes."""
-        with self.lock:
-            for one in self._instances.values():
-                one.went += 1
-                if one.boot is not None:
-                    one.boot.join(120)
-        self.machines.close()
-
     def _need_stock(self, spec: str) -> None:
-        if not self.faults.has_stock(spec, (self.clock.now() - self._begun).total_seconds()):
+        if not self.in_stock(spec):
             raise no_stock()
 
     def _next(self, one: Instance, at: datetime) -> bool:
@@ -270,28 +220,15 @@ class AutodlSim:
         elif one.status == "starting":
             if self.balance() < self.settings.stuck_below:
                 return False
-            if one.boot is not None:
-                one.boot.join(120)
-            if one.boot_error is not None:
-                raise one.boot_error
+            one.booted()
             self._turn(one, "running", at)
         elif one.status == "shutting_down":
             self._turn(one, "shutdown", at)
         return True
 
     def _start(self, one: Instance, at: datetime) -> None:
-        one.went += 1
         one.password = kinds.password()
-        went = one.went
-
-        def boot() -> None:
-            try:
-                one.machine.power_on(one.password, one.start_command, lambda: self._went_off(one, went))
-            except Exception as error:  # noqa: BLE001  # told by whoever waits for the boot
-                one.boot_error = error
-
-        one.boot = threading.Thread(target=boot, daemon=True)
-        one.boot.start()
+        one.switch_on(one.start_command, lambda went: self._went_off(one, went))
         self._turn(one, "starting", at, self.settings.starting_seconds)
 
     def _went_off(self, one: Instance, went: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from sim import machines as kinds
 from sim.compshare import catalogue
-from sim.money import Wallet
+from sim.renting import Account, Rental
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -95,25 +94,16 @@ class Wanted:
 
 
 @dataclass
-class Box:
-    """One box. `due`: when its state changes by itself. `went`: how often its power changed."""
+class Box(Rental):
+    """One box."""
 
     ref: str
     wanted: Wanted
     container: bool
-    created_at: datetime
-    machine: kinds.Machine
-    password: str = field(default="", repr=False)
     state: State = "Initializing"
     without_gpu: bool = False
     data_disks: list[int] = field(default_factory=list)  # GB
     stop_at: datetime | None = None
-    stopped_at: datetime | None = None
-    started_at: datetime | None = None
-    due: datetime | None = None
-    went: int = 0
-    boot: threading.Thread | None = field(default=None, repr=False)
-    boot_error: BaseException | None = None
 
     @property
     def instance_price(self) -> Decimal:
@@ -138,52 +128,20 @@ class Box:
         return (self.instance_price if running else Decimal(0)) + self.disk_price
 
 
-class CompshareSim:
-    """The account. Used under `lock`; every method first lets what is due happen."""
+class CompshareSim(Account[Box]):
+    """The account."""
 
     def __init__(self, settings: Settings, machines: kinds.Machines, clock: SimClock, faults: FaultPlan) -> None:
+        super().__init__(settings.deposit, machines, clock, faults)
         self.settings = settings
-        self.machines = machines
-        self.clock = clock
-        self.faults = faults
-        self.wallet = Wallet(settings.deposit)
-        self.lock = threading.RLock()
-        self._boxes: dict[str, Box] = {}
-        self._begun = clock.now()
         self._arrears_since: datetime | None = None
-
-    def live(self) -> list[Box]:
-        """What is not released, newest first."""
-        with self.lock:
-            self.settle()
-            return sorted(self._boxes.values(), key=lambda box: box.created_at, reverse=True)
 
     def get(self, ref: str) -> Box:
         """Raises `Denied` for one that is unknown or released."""
         self.settle()
-        if ref not in self._boxes:
+        if ref not in self.boxes:
             raise Denied(230, "Params [UHostId] not available")
-        return self._boxes[ref]
-
-    def balance(self) -> Decimal:
-        """What is left, in yuan."""
-        return self.wallet.balance(self.clock.now())
-
-    def bill(self, ref: str) -> Decimal:
-        """What that box has cost so far, released or not, in yuan."""
-        with self.lock:
-            self.settle()
-            return self.wallet.bill(ref, self.clock.now())
-
-    def billing(self) -> list[str]:
-        """The boxes that cost money now."""
-        with self.lock:
-            self.settle()
-            return self.wallet.billing()
-
-    def in_stock(self, gpu: str) -> bool:
-        """Whether there is a card of that kind now."""
-        return self.faults.has_stock(gpu, (self.clock.now() - self._begun).total_seconds())
+        return self.boxes[ref]
 
     def create(self, wanted: Wanted) -> Box:
         """Rent one; it is installed and boots by itself. Raises `Denied`."""
@@ -191,7 +149,7 @@ class CompshareSim:
         if not self.settings.verified:
             raise Denied(226606, "The account has not been verified.")
         self._solvent()
-        if len(self._boxes) >= self.settings.quota:
+        if len(self.boxes) >= self.settings.quota:
             raise Denied(8095, "Quota is not enough")
         if not self.in_stock(wanted.gpu):
             raise Denied(226604, "This GPU type is currently out of resources")
@@ -200,8 +158,9 @@ class CompshareSim:
         ref = f"{'cpod' if container else 'uhost'}-{secrets.token_hex(6)}"
         # Two boxes of one moment are still one after the other.
         now = self.clock.now() + timedelta(microseconds=len(self.wallet.meters))
-        box = Box(ref, wanted, container, now, self.machines.make(ref), password=kinds.password())
-        self._boxes[ref] = box
+        machine = self.machines.make(ref)
+        box = Box(ref, wanted, container, created_at=now, machine=machine, password=kinds.password())
+        self.boxes[ref] = box
         self.wallet.meter(ref)
         self._turn(box, "Initializing", now, self.settings.install_seconds)
         return box
@@ -215,7 +174,7 @@ class CompshareSim:
         if without_gpu:
             if not catalogue.CARDS[box.wanted.zone, box.wanted.gpu].without_gpu:
                 raise Denied(230, "Params [WithoutGpu] not available")
-            if any(other.without_gpu and other.state != "Stopped" for other in self._boxes.values()):
+            if any(other.without_gpu and other.state != "Stopped" for other in self.boxes.values()):
                 raise Denied(8040, "only one instance without gpu is allowed")
         elif not self.in_stock(box.wanted.gpu):
             raise Denied(8357, "resource is sold out")
@@ -251,21 +210,12 @@ class CompshareSim:
         """Let everything happen that is due by now."""
         with self.lock:
             now = self.clock.now()
-            for box in list(self._boxes.values()):
+            for box in list(self.boxes.values()):
                 while (at := _next_event(box)) is not None and at <= now:
                     self._happen(box, at)
                 if (end := self._end(box)) is not None and end <= now:
                     self._erase(box, end)
             self._collect(now)
-
-    def close(self) -> None:
-        """Ends all boxes."""
-        with self.lock:
-            for box in self._boxes.values():
-                box.went += 1
-                if box.boot is not None:
-                    box.boot.join(120)
-        self.machines.close()
 
     def _end(self, box: Box) -> datetime | None:
         """When a box that stays off is deleted."""
@@ -293,7 +243,7 @@ class CompshareSim:
             return
         self._arrears_since = self._arrears_since or now
         if (now - self._arrears_since).total_seconds() >= self.settings.arrears_seconds:
-            for box in self._boxes.values():
+            for box in self.boxes.values():
                 if box.state == "Running":
                     self._stop(box, now)
 
@@ -306,38 +256,23 @@ class CompshareSim:
         elif box.state == "Initializing":
             self._start(box, at)
         elif box.state == "Starting":
-            if box.boot is not None:
-                box.boot.join(120)
-            if box.boot_error is not None:
-                raise box.boot_error
+            box.booted()
             self._turn(box, "Running", at)
         else:
             self._turn(box, "Stopped", at)
 
     def _start(self, box: Box, at: datetime) -> None:
-        box.went += 1
-        went = box.went
-
-        def boot() -> None:
-            try:
-                box.machine.power_on(box.password, "", lambda: self._went_off(box, went))
-            except Exception as error:  # noqa: BLE001  # told by whoever waits for the boot
-                box.boot_error = error
-
-        box.boot = threading.Thread(target=boot, daemon=True)
-        box.boot.start()
+        box.switch_on("", lambda went: self._went_off(box, went))
         self._turn(box, "Starting", at, self.settings.start_seconds)
 
     def _stop(self, box: Box, at: datetime) -> None:
-        box.went += 1
-        box.machine.power_off()
+        box.switch_off()
         self._turn(box, "Stopping", at, self.settings.stop_seconds)
 
     def _erase(self, box: Box, at: datetime) -> None:
-        box.went += 1
-        box.machine.destroy()
+        box.destroy()
         self.wallet.meter(box.ref).set(at, Decimal(0))
-        del self._boxes[box.ref]
+        del self.boxes[box.ref]
 
     def _went_off(self, box: Box, went: int) -> None:
         """The box has shut itself down; its bill ends."""

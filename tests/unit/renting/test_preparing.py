@@ -62,7 +62,7 @@ class Preparer:
 
     def has_gpu(self) -> bool:
         """Now."""
-        (box,) = self.sim.account._boxes.values()
+        (box,) = self.sim.account.boxes.values()
         return box.state == "Running" and not box.without_gpu
 
     def progress(self) -> str:
