@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from boxctl import health
+
 _TIMEOUT = 5.0
 _SIZE = 4 << 20
 # Requests that are there now. vLLM: num_requests_running, num_requests_waiting; SGLang: num_running_reqs,
@@ -39,22 +41,13 @@ class SilentError(Exception):
 
 def ask(url: str) -> Engine | None:
     """GET /metrics; None when it answers but does not count requests there. Raises `SilentError`."""
-    scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     try:
-        connection = kind(place, timeout=_TIMEOUT)
-        try:
-            connection.request("GET", slash + path or "/")
-            answer = connection.getresponse()
-            body = answer.read(_SIZE)
-        finally:
-            connection.close()
+        status, body = health.get(url, timeout=_TIMEOUT, size=_SIZE)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise SilentError(str(error) or type(error).__name__) from error
-    if answer.status >= 500:
-        raise SilentError(f"HTTP status {answer.status}")
-    return parse(body.decode("utf-8", "replace")) if answer.status == 200 else None
+    if status >= 500:
+        raise SilentError(f"HTTP status {status}")
+    return parse(body.decode("utf-8", "replace")) if status == 200 else None
 
 
 def parse(text: str) -> Engine | None:

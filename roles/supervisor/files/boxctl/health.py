@@ -25,16 +25,25 @@ def ask_all(urls: dict[str, str]) -> dict[str, bool]:
 
 
 def healthy(url: str) -> bool:
-    """Whether a GET of `url` is answered below 400 within 1.5 s. A proxy of the environment is never asked."""
+    """Whether a GET of `url` is answered below 400 within 1.5 s."""
+    try:
+        return get(url, timeout=_TIMEOUT)[0] < 400
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+
+
+def get(url: str, *, timeout: float, size: int = 0) -> tuple[int, bytes]:
+    """The status of a GET of `url`, and the first `size` bytes of what it answers; never by way of a proxy.
+
+    Raises `OSError`, `http.client.HTTPException` and, for what is no URL, `ValueError`.
+    """
     scheme, _, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    connection = kind(place, timeout=timeout)
     try:
-        connection = kind(place, timeout=_TIMEOUT)
-        try:
-            connection.request("GET", slash + path or "/")
-            return connection.getresponse().status < 400
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException, ValueError):
-        return False
+        connection.request("GET", slash + path or "/")
+        answer = connection.getresponse()
+        return answer.status, answer.read(size) if size else b""
+    finally:
+        connection.close()
