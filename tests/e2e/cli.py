@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +131,4 @@ def _die_with_parent() -> None:
 
 def wait_for(what: str, condition: Callable[[], object], timeout: float = 300.0, pause: float = 0.1) -> None:
     """Wait until `condition` holds; fails naming `what` after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout:.0f} s in vain for: {what}"
-        time.sleep(pause)
+    until(condition, what, timeout, pause=pause)

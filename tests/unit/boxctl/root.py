@@ -7,12 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from waits import until
 
 FILES = Path(__file__).resolve().parents[3] / "roles" / "supervisor" / "files"
 
@@ -65,14 +63,6 @@ class Root:
         written = self.path / "supervisor" / "supervisord.pid"
         until(lambda: written.exists() and written.read_text().strip())
         return int(written.read_text())
-
-
-def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until `true()` is; the machine may be slow, so the limit is only there to end a test that fails."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.1)
 
 
 def bearing(mark: str) -> list[int]:

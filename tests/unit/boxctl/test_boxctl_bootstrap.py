@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from unit.boxctl.root import FILES, bearing, until
+from unit.boxctl.root import FILES, bearing
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

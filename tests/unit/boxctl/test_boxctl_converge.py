@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from unit.boxctl.root import alive, until
+from unit.boxctl.root import alive
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

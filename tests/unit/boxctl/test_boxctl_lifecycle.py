@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from unit.boxctl.root import FILES, alive, bearing, until
+from unit.boxctl.root import FILES, alive, bearing
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from gpubox.providers.local_box.layout import BoxDir, Identity, Running
@@ -56,11 +54,3 @@ def connect(box: BoxDir, identity: Identity, running: Running, home: Path) -> Cl
     }
     config.write_text("Host box\n" + "".join(f"  {name} {value}\n" for name, value in options.items()))
     return Client(box, identity, running, config)
-
-
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Wait until `condition` holds; fails, naming `what`, when it does not."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from gpubox.providers.local_box import launch, processes
+from waits import until
 
-from .client import Client, connect, eventually
+from .client import Client, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +32,11 @@ def test_it_ends_with_its_server_and_its_keeper(new_box: Callable[[str], Client]
     (other,) = [psutil.Popen(["sleep", "600"], env={"PATH": os.environ["PATH"], "HOME": str(home)})]
     try:
         client.run(KEEPER)
-        eventually(
+        until(
             lambda: not processes.is_server(client.box, client.running.pid, client.running.created), "the server ended"
         )
         beside = int((client.box.home / "beside").read_text())
-        eventually(lambda: not processes.members(client.box), "everything of the box ended")
+        until(lambda: not processes.members(client.box), "everything of the box ended")
         assert not psutil.pid_exists(beside)
         assert not (client.box.home / "starts").exists()
         assert other.is_running()

@@ -16,8 +16,9 @@ import pytest
 from gpubox.errors import Failed, Refused, Unreachable
 from gpubox.providers.local_box import disk, launch, processes, server
 from gpubox.providers.local_box.layout import MARKER, BoxDir
+from waits import until
 
-from .client import Client, connect, eventually
+from .client import Client, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,14 +50,12 @@ def test_power_off_ends_what_outlived_its_session(new_box: Callable[[str], Clien
     left = client.box.home / "left"
     left.unlink(missing_ok=True)
     assert client.run(LEFT_BEHIND[way]).returncode == 0
-    eventually(lambda: left.exists() and left.read_text().strip().isdigit(), "the program started")
+    until(lambda: left.exists() and left.read_text().strip().isdigit(), "the program started")
     orphan = psutil.Process(int(left.read_text()))
     assert orphan.is_running(), "it survived the end of its session"
     if fate == "killed":
         os.kill(client.running.pid, signal.SIGKILL)
-        eventually(
-            lambda: not processes.is_server(client.box, client.running.pid, client.running.created), "server gone"
-        )
+        until(lambda: not processes.is_server(client.box, client.running.pid, client.running.created), "server gone")
     assert processes.end_all(client.box, grace=1.0) >= 1
     assert processes.members(client.box) == []
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE

@@ -17,7 +17,9 @@ import paramiko
 import psutil
 import pytest
 
-from .client import SECRET, Client, eventually
+from waits import until
+
+from .client import SECRET, Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +98,7 @@ def test_a_lost_client_breaks_the_pipe_and_the_command_does_not_block(client: Cl
     ssh.kill()
     ssh.wait(30)
     ssh.stdout.close()
-    eventually((client.box.home / "broken").exists, "`yes` met a broken pipe")
+    until((client.box.home / "broken").exists, "`yes` met a broken pipe")
 
 
 def test_password_login(client: Client) -> None:
@@ -167,7 +169,7 @@ def test_a_lost_terminal_hangs_up_its_programs(client: Client) -> None:
     command = "trap 'echo hup > hung-up; exit' HUP; echo ready; while :; do sleep 0.1; done"
     with _terminal(client, command) as (fd, _):
         _expect(fd, b"ready")
-    eventually((client.box.home / "hung-up").exists, "the shell got its SIGHUP")
+    until((client.box.home / "hung-up").exists, "the shell got its SIGHUP")
 
 
 @contextlib.contextmanager

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .client import Client, eventually
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from .client import Client
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def test_a_local_forward_carries_both_directions(client: Client) -> None:
         where = f"127.0.0.1:{port}:127.0.0.1:{target}"
         forward = subprocess.Popen(client.command("ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", where, "box"))
         try:
-            eventually(lambda: _connects(port), "the forward listens")
+            until(lambda: _connects(port), "the forward listens")
             with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
                 link.sendall(b"through the box")
                 link.shutdown(socket.SHUT_WR)

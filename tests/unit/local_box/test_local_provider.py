@@ -18,8 +18,9 @@ from gpubox.ledger import BoxRecord
 from gpubox.providers import Order, Provider, Rented, provider
 from gpubox.providers.local_box import processes
 from gpubox.providers.local_box.layout import BoxDir
+from waits import until
 
-from .client import Client, connect, eventually
+from .client import Client, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +104,7 @@ def test_a_killed_server_leaves_a_stopped_box_that_starts_again(local: Provider,
     assert running is not None
     server = psutil.Process(running.pid)
     server.send_signal(signal.SIGKILL)
-    eventually(lambda: local.state(box) == "stopped", "the killed server counts as stopped")
+    until(lambda: local.state(box) == "stopped", "the killed server counts as stopped")
     local.power_on(box)
     again = local.ready(box, print)
     assert again == rented

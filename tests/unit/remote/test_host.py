@@ -15,6 +15,7 @@ import pytest
 from gpubox.errors import AuthFailed, HostKeyChanged, LinkLost, RemoteCommandFailed, Unreachable
 from gpubox.remote import channel, connect, explain, host, liveness
 from gpubox.remote.host import Host
+from waits import until
 
 from .server import free_port
 
@@ -76,14 +77,14 @@ def test_a_command_ended_by_a_signal_is_a_failure_and_not_a_lost_link(box: Host)
 def test_a_run_that_takes_too_long_is_ended_on_the_box(box: Host, server: BoxServer) -> None:
     with pytest.raises(Unreachable, match=r"did not end within 0\.5 s"):
         box.run("sleep 600", timeout=0.5)
-    wait_until(lambda: not server.children)
+    until(lambda: not server.children)
     assert box.run("echo still here").stdout == "still here\n"
 
 
 def test_a_run_that_never_stops_talking_is_ended(box: Host, server: BoxServer) -> None:
     with pytest.raises(Unreachable, match=r"did not end within 0\.5 s"):
         box.run("yes", timeout=0.5)
-    wait_until(lambda: not server.children)
+    until(lambda: not server.children)
 
 
 def test_stderr_comes_through_where_the_mark_does_not(box: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,7 @@ def test_stream_hands_over_lines_as_they_come(box: Host) -> None:
 def test_a_silent_stream_is_a_lost_link_and_its_command_is_ended(box: Host, server: BoxServer) -> None:
     with pytest.raises(LinkLost, match=r"nothing came for 0\.5 s"):
         box.stream("echo one; sleep 600", lambda _line: None, silence=0.5)
-    wait_until(lambda: not server.children)
+    until(lambda: not server.children)
 
 
 def test_an_exception_in_the_reader_ends_the_stream(box: Host, server: BoxServer) -> None:
@@ -127,7 +128,7 @@ def test_an_exception_in_the_reader_ends_the_stream(box: Host, server: BoxServer
 
     with pytest.raises(KeyboardInterrupt):
         box.stream("while echo tick; do sleep 0.05; done", stop)
-    wait_until(lambda: not server.children)
+    until(lambda: not server.children)
 
 
 def test_a_cut_connection_is_a_lost_link_and_the_next_run_connects_anew(box: Host, proxy: Proxy) -> None:
@@ -203,7 +204,7 @@ def test_put_leaves_the_old_file_when_the_link_is_cut_and_does_not_come_back(
         with pytest.raises(Unreachable):
             box.put(b"n" * 60_000_000, str(target))
         cutter.join()
-    wait_until(lambda: not list(server.home.glob("file.part.*")))
+    until(lambda: not list(server.home.glob("file.part.*")))
     assert target.read_text() == "old"
 
 
@@ -317,16 +318,9 @@ def test_importing_the_package_does_not_import_the_ssh_libraries() -> None:
 
 def cut_when(proxy: Proxy, condition: Callable[[], object]) -> threading.Thread:
     def work() -> None:
-        wait_until(condition)
+        until(condition)
         proxy.cut()
 
     cutter = threading.Thread(target=work)
     cutter.start()
     return cutter
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)

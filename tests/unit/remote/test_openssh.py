@@ -21,11 +21,12 @@ from gpubox.remote.host import Host
 from gpubox.remote.login import Endpoint, Login
 from gpubox.remote.process import Process
 from gpubox.remote.ssh_config import ssh_argv
+from waits import until
 
 from .server import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from .server import BoxServer
 
@@ -79,7 +80,7 @@ def test_a_run_that_takes_too_long_is_ended(sshd: Login, tmp_path: Path) -> None
         with pytest.raises(Unreachable, match="was told to stop"):
             box.run(f"echo $$ >{mark}; exec sleep 600", timeout=3)
         pid = int(mark.read_text())
-        wait_until(lambda: Process.of(pid) is None)
+        until(lambda: Process.of(pid) is None)
 
 
 def test_a_frozen_sshd_is_found(sshd: Login, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +128,3 @@ def test_a_home_with_a_space_and_a_percent_sign(
     argv = ssh_argv(dataclasses.replace(login, identity_file=key), "echo", "in", batch=True)
     told = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (told.stdout, told.stderr) == ("in\n", "")
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)

@@ -22,11 +22,12 @@ from gpubox.remote import explain, ports, ssh_config, tunnel_files
 from gpubox.remote.login import Endpoint, Login
 from gpubox.remote.process import Process
 from gpubox.remote.tunnel import Forward, OpenTunnel, list_tunnels, open_tunnels, stop_tunnels
+from waits import until
 
 from .server import USER, Proxy, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .server import BoxServer
@@ -73,13 +74,6 @@ def works(port: int) -> bool:
         return get(port) == "hello from /x"
     except OSError:
         return False
-
-
-def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.05)
 
 
 def state_of(tunnel: OpenTunnel) -> tunnel_files.State:
@@ -163,7 +157,7 @@ def test_a_killed_connection_comes_back_on_the_same_port(login: Login, website: 
     tunnel = opened(login, Forward(free_port(), website, "web"))
     port = tunnel.forwards[0].local_port
     server.kill_connections()
-    wait_until(lambda: list_tunnels()[0].reconnects == 1)
+    until(lambda: list_tunnels()[0].reconnects == 1)
     assert works(port)
     assert list_tunnels()[0].last_error
 
@@ -174,7 +168,7 @@ def test_a_frozen_link_is_found_and_replaced(login: Login, website: int, proxy: 
 
     tunnel = opened(login, Forward(free_port(), website, "web"))
     proxy.freeze()
-    wait_until(lambda: list_tunnels()[0].state == "reconnecting")
+    until(lambda: list_tunnels()[0].state == "reconnecting")
     proxy.cut()
     proxy.thaw()
     assert tunnel.wait_connected(PATIENCE).reconnects == 1
@@ -192,11 +186,11 @@ def test_a_port_that_somebody_took_during_a_cut_is_named_and_taken_back(
     os.kill(state.child.pid, signal.SIGKILL)
     with socket.socket() as thief:
         thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        wait_until(lambda: not state.child or not state.child.alive())
+        until(lambda: not state.child or not state.child.alive())
         thief.bind(("127.0.0.1", port))
         thief.listen()
-        wait_until(lambda: f"port {port} of this machine was taken" in str(list_tunnels(login.name)[0].last_error))
-    wait_until(lambda: works(port))
+        until(lambda: f"port {port} of this machine was taken" in str(list_tunnels(login.name)[0].last_error))
+    until(lambda: works(port))
 
 
 def test_a_box_that_is_away_is_waited_for(login: Login, website: int, server: BoxServer) -> None:
@@ -204,7 +198,7 @@ def test_a_box_that_is_away_is_waited_for(login: Login, website: int, server: Bo
     tunnel = open_tunnels(away, [Forward(free_port(), website, "web")], detach=False)
     with pytest.raises(Unreachable, match="the tunnel is not up after"):
         tunnel.wait_connected(0.1)
-    wait_until(lambda: "refuses connections" in (list_tunnels()[0].last_error or ""))
+    until(lambda: "refuses connections" in (list_tunnels()[0].last_error or ""))
     # Its new address reaches the running daemon through the configuration file.
     ssh_config.write(login)
     tunnel.wait_connected(PATIENCE)
@@ -220,7 +214,7 @@ def test_a_changed_host_key_ends_it(login: Login, website: int, server: BoxServe
     assert explain.fingerprint(server.host_key) in caught.value.message
     assert "gpubox add demo --accept-new-key" in (caught.value.hint or "")
     assert [t.state for t in list_tunnels()] == ["failed"]
-    wait_until(lambda: Process.of(tunnel.pid) is None)
+    until(lambda: Process.of(tunnel.pid) is None)
 
 
 def test_a_refused_key_ends_it_and_the_next_open_starts_anew(login: Login, website: int, server: BoxServer) -> None:
@@ -265,7 +259,7 @@ def test_a_killed_owner_takes_its_tunnel_along(login: Login, website: int) -> No
     tunnel = list_tunnels()[0]
     state = state_of(tunnel)
     kill(process)
-    wait_until(lambda: not state.daemon.alive())
+    until(lambda: not state.daemon.alive())
     assert state.child is not None
     assert not state.child.alive()
     assert list_tunnels() == []
@@ -295,7 +289,7 @@ def test_a_daemon_that_is_killed_hard_leaves_no_ssh(login: Login, website: int) 
     os.kill(tunnel.pid, signal.SIGKILL)
     child = state.child
     assert child is not None
-    wait_until(lambda: not child.alive())
+    until(lambda: not child.alive())
     assert list_tunnels() == []
     assert works(opened(login, tunnel.forwards[0]).forwards[0].local_port)
 
