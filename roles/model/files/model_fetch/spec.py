@@ -72,11 +72,12 @@ class Spec:
 def from_json(data: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Spec:
     """The spec in `data`: `Spec`'s fields, with `Settings`' beside them. Raises `Asked` for what cannot be.
 
-    Tokens that are not given are taken from MODELSCOPE_API_TOKEN and HF_TOKEN.
+    `models` may stand for `directory`: where each model has a directory of its name. Tokens that are not given are
+    taken from MODELSCOPE_API_TOKEN and HF_TOKEN.
     """
     known = {item.name for item in fields(Settings)}
     own = {item.name for item in fields(Spec)} - {"settings"}
-    if strange := sorted(set(data) - known - own):
+    if strange := sorted(set(data) - known - own - {"models"}):
         raise Asked(f"a model has no field `{strange[0]}`", f"it has {', '.join(sorted(own))}")
     settings = {name: value for name, value in data.items() if name in known and value not in ("", None)}
     for name, variable in (("modelscope_token", "MODELSCOPE_API_TOKEN"), ("huggingface_token", "HF_TOKEN")):
@@ -87,6 +88,8 @@ def from_json(data: Mapping[str, Any], environ: Mapping[str, str] = os.environ) 
     words = {name: value for name, value in data.items() if name in own and value is not None}
     for name in ("include", "exclude"):
         words[name] = tuple(words.get(name, ()))
+    if data.get("models"):
+        words["directory"] = f"{data['models']}/{data.get('name')}"
     missing = [name for name in ("name", "source", "id") if not words.get(name)]
     if missing:
         raise Asked(f"a model needs `{missing[0]}`")
