@@ -55,14 +55,17 @@ class Watcher:
     peak: int = 0
     free: int = 0
     running: int = 0
+    dying: tuple[int, ...] = ()
 
     def look(self) -> None:
         """One look. The last compiler is never ended: with nobody beside it there is nothing that fewer would mend."""
+        # A process of some GiB takes a while to go; until then its memory is not free, and no other has to go for it.
+        leaving = any(units.runs(pid) for pid in self.dying)
         now = self.read()
         alive = units.units(self.build)
         self.free, self.running = now.free, len(alive)
         self.peak = max([self.peak, *(unit.peak for unit in alive)])
-        if now.free < now.reserve and len(alive) > 1:
+        if now.free < now.reserve and len(alive) > 1 and not leaving:
             youngest = alive[-1]
             sys.stdout.write(
                 f"only {now.free / machine.GIB:.1f} GiB are free: ended the youngest of {len(alive)} compilers, "
@@ -70,6 +73,7 @@ class Watcher:
             )
             sys.stdout.flush()
             units.end(youngest)
+            self.dying = youngest.members
             self.ended += 1
 
 

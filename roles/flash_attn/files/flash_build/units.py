@@ -29,6 +29,8 @@ def units(build: int) -> list[Unit]:
     # PyPI's ninja may be a Python program that runs the real one: that is the last in the line.
     found = []
     for pid in parents.get(ninjas[-1], []) if ninjas else []:
+        if not runs(pid):
+            continue  # ended, and ninja has not noticed yet
         members = (pid, *_below(pid, parents))
         sizes = [_sizes(member) for member in members]
         size, peak = sum(now for now, _ in sizes), max(most for _, most in sizes)
@@ -48,6 +50,12 @@ def end_below(build: int) -> None:
     for pid in _below(build, _children()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def runs(pid: int) -> bool:
+    """Neither gone nor a zombie: it holds memory."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in "ZX"
 
 
 def _children() -> dict[int, list[int]]:
