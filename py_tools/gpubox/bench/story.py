@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpubox.bench import plot, table
+from gpubox.bench.records import bring_home
 from gpubox.bench.result import BenchResult, read
 from gpubox.bench.summary import refuse_failures
 from gpubox.errors import Failed, GpuboxError, LinkLost, NotYet, Unreachable
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
-from gpubox.remote.transfer import ManifestFile, pull
 from gpubox.status import converged, engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gpubox.converge.progress import Board, Step
 
@@ -66,7 +66,7 @@ def run_bench(
         with Host(login) as host:
             _start(host, name, root, run, options)
         _wait(login, root, step)
-        _bring_home(login, f"{root}/results/{run}", place)
+        bring_home(login, root, f"{root}/results/{run}", place)
         result = read(place)
         _write(result)
         step.say(_words(result))
@@ -150,16 +150,6 @@ def _progress(progress: dict[str, Any]) -> str:
     if "done" in progress and progress.get("total"):
         return f"{label}: {progress['done']} of {progress['total']} {progress.get('unit', '')}".rstrip()
     return label
-
-
-def _bring_home(login: Login, remote: str, place: Path, on_bytes: Callable[[int], None] = lambda _: None) -> None:
-    """Copy the records, each verified by the SHA-256 that the client wrote down."""
-    place.mkdir(parents=True, exist_ok=True)
-    with Host(login) as host:
-        text = host.run(f"cat {shlex.quote(remote)}/manifest.json", retry=True).stdout
-    files = [ManifestFile(str(e["file"]), int(e["size"]), str(e["sha256"])) for e in json.loads(text)["levels"]]
-    pull(login, remote, files, place, on_bytes)
-    (place / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def _write(result: BenchResult) -> None:

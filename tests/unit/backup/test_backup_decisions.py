@@ -61,7 +61,8 @@ def test_a_name_that_leads_outside_is_refused(path: str, tmp_path: Path) -> None
     with pytest.raises(Failed, match="outside of its directory"):
         backups.refuse_escape("b", path)
     with pytest.raises(Failed, match="outside of its directory"):
-        from_answer("b", {"files": [_row(path)], "missing": [], "incomplete": [], "root": "/r", "data_dir": "/", "home": "/"})
+        listed = {"files": [_row(path)], "missing": [], "incomplete": [], "root": "/r", "data_dir": "/", "home": "/"}
+        from_answer("b", listed)
     _backup(tmp_path / "b", [path])
     with pytest.raises(Failed, match="outside of its directory"):
         backups.read(tmp_path / "b")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from gpubox.bench import result, story
+from gpubox.bench.records import bring_home
 from gpubox.errors import RemoteCommandFailed, TransferFailed
 from gpubox.ledger import Ledger
 from gpubox.providers import Order, provider
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from gpubox.boxfile import BoxFile
 
 REAL = Path(__file__).parent / "fixtures" / "real"
+FILES = Path(__file__).resolve().parents[3] / "roles" / "supervisor" / "files"
 
 
 @pytest.fixture
@@ -45,10 +48,23 @@ def login() -> Iterator[Login]:
         local.release(record)
 
 
-def test_records_come_home_verified(login: Login, tmp_path: Path) -> None:
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """Of gpubox on that box, with nothing but `boxctl`."""
+    place = tmp_path / "root"
+    for name in ("bin", "lib", "controller/bin", "supervisor"):
+        (place / name).mkdir(parents=True)
+    shutil.copy(FILES / "boxctl.sh", place / "bin" / "boxctl")
+    (place / "bin" / "boxctl").chmod(0o700)
+    shutil.copytree(FILES / "boxctl", place / "lib" / "boxctl")
+    (place / "controller" / "bin" / "python").symlink_to(sys.executable)
+    return str(place)
+
+
+def test_records_come_home_verified(login: Login, root: str, tmp_path: Path) -> None:
     there = tmp_path / "on the box"
     shutil.copytree(REAL, there)
-    story._bring_home(login, str(there), tmp_path / "home")
+    bring_home(login, root, str(there), tmp_path / "home")
     assert result.read(tmp_path / "home").levels == result.read(REAL).levels
     story._write(result.read(tmp_path / "home"))
     assert {path.name for path in (tmp_path / "home").iterdir()} == {
@@ -60,19 +76,19 @@ def test_records_come_home_verified(login: Login, tmp_path: Path) -> None:
     }
 
 
-def test_a_record_that_changed_after_it_was_written_is_refused(login: Login, tmp_path: Path) -> None:
+def test_a_record_that_changed_after_it_was_written_is_refused(login: Login, root: str, tmp_path: Path) -> None:
     there = tmp_path / "on the box"
     shutil.copytree(REAL, there)
     record = there / "c2.json"
     record.write_text(record.read_text().replace("0.0", "0.1", 1))
-    with pytest.raises(TransferFailed):
-        story._bring_home(login, str(there), tmp_path / "home")
+    with pytest.raises(TransferFailed, match=r"c2.json: .*changed|c2.json: its bytes"):
+        bring_home(login, root, str(there), tmp_path / "home")
     assert not (tmp_path / "home" / "manifest.json").exists()
 
 
-def test_a_run_without_a_manifest_did_not_end(login: Login, tmp_path: Path) -> None:
+def test_a_run_without_a_manifest_did_not_end(login: Login, root: str, tmp_path: Path) -> None:
     with pytest.raises(RemoteCommandFailed):
-        story._bring_home(login, str(tmp_path), tmp_path / "home")
+        bring_home(login, root, str(tmp_path), tmp_path / "home")
 
 
 @pytest.mark.parametrize(
