@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpubox.boxfile.models import ModelSource
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,12 +21,10 @@ class NotYetItem:
 
 
 _VLLM = "use `engine: vllm`"
-_LOCAL_MODEL = "use `model: small-gpt`, or put the model on the box and use `source: path`"
 
 _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
     ("count", lambda box: f"{box.count} boxes" if box.count > 1 else None, "write one box file for each box"),
     ("engine", lambda box: _one_of(box.engine, "ktransformers"), _VLLM),
-    ("model.source", lambda box: _one_of(_source(box), "modelscope", "huggingface"), _LOCAL_MODEL),
     ("flash_attn", lambda box: "FlashAttention" if box.flash_attn else None, "remove `flash_attn`"),
     ("web_ui", lambda box: "a web UI" if box.web_ui_settings else None, "talk to the model with `gpubox chat`"),
     ("finetune", lambda box: f"the recipe {box.finetune.recipe}" if box.finetune else None, "remove `finetune`"),
@@ -43,7 +39,3 @@ def not_yet(box: BoxFile) -> list[NotYetItem]:
 
 def _one_of(value: str | None, *later: str) -> str | None:
     return f"`{value}`" if value in later else None
-
-
-def _source(box: BoxFile) -> str | None:
-    return box.model.source if isinstance(box.model, ModelSource) else None
