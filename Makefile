@@ -11,7 +11,8 @@ demo: $(STAMP)
 	@$(BIN)/gpubox demo
 
 test: $(DEV_STAMP)
-	@$(BIN)/pytest
+	@# A file's tests stay together: they may share a box. More workers than four would want more memory than most have.
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Compiles with real compilers and fetches gigabytes: not part of `make test`. docs/builds.md says what it takes.
 test-build: $(DEV_STAMP)

@@ -39,8 +39,14 @@ def pytest_configure() -> None:
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
+# Whole stories take minutes: where several workers share the tests, whoever gets one last would work alone.
+_FIRST = ("e2e", "keeping", "box")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what needs a box, and keeps unit tests from reaching anything but this machine."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: item.path.relative_to(_HERE).parts[0] not in _FIRST)
     for item in items:
         if {"box", "boxes", "module_boxes"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.box)

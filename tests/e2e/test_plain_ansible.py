@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,19 @@ PROGRAMS = Path(sys.executable).parent
 
 def ansible(gpubox: Gpubox, *args: str, program: str = "ansible-playbook") -> str:
     """Run one of Ansible's programs in the checkout; fails unless it ends well."""
-    env = {
-        **gpubox.env,
-        "GPUBOX_BOXES": str(gpubox.directory / "boxes"),
-        "ANSIBLE_HOME": str(gpubox.directory / "ansible"),
-        "PATH": f"{PROGRAMS}{os.pathsep}{gpubox.env['PATH']}",
-    }
-    argv = [str(PROGRAMS / program), *args]
-    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900, check=False)
+    # The path of a Unix socket may have 107 bytes, and pytest's directories are long.
+    with tempfile.TemporaryDirectory(prefix="gpubox-cp-") as sockets:
+        env = {
+            **gpubox.env,
+            "GPUBOX_BOXES": str(gpubox.directory / "boxes"),
+            "ANSIBLE_HOME": str(gpubox.directory / "ansible"),
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
+            # No master connection outlives its directory.
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=5s -o PreferredAuthentications=publickey",
+            "PATH": f"{PROGRAMS}{os.pathsep}{gpubox.env['PATH']}",
+        }
+        argv = [str(PROGRAMS / program), *args]
+        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
