@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paramiko
@@ -11,6 +12,7 @@ import pytest
 
 from box.guarded import ROOT, Guarded, engine
 from gpubox.providers.first_guard import MARKER, shell_guard
+from sim import ollama
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +128,25 @@ def test_idle_waits_for_people_jobs_requests_and_whatever_cannot_be_told(
     client.close()
     guarded.until(lambda state: state["stage"] == "warned" and state["reason"] == "idle")
     box.wait_off(60)
+
+
+def test_requests_to_ollama_are_seen_although_it_has_no_metrics(guarded: Guarded) -> None:
+    """In flight by their connection; afterwards by the moment at which the model is to be unloaded, which they move."""
+    box = guarded.box
+    plan = {"models": {}, "answer_seconds": 3}
+    box.write("/root/ollama", (Path(ollama.__file__).parent / "program.py").read_text(), mode=0o755)
+    box.write("/root/plan.json", json.dumps(plan))
+    box.write("/root/models/manifests/registry.ollama.ai/library/tiny/latest", "{}")
+    env = {"OLLAMA_MODELS": "/root/models", "OLLAMA_SIM": "/root/plan.json", "OLLAMA_HOST": "127.0.0.1:11434"}
+    guarded.service("ollama", argv=["/root/ollama", "serve"], env=env, port=11434, start_seconds=1, stop_seconds=5)
+    guarded.guard(idle="1h")
+    guarded.until(lambda state: state.get("busy") == [] and state.get("unknown") == [])
+    ask = """curl -s -d '{"model": "tiny", "messages": []}' http://127.0.0.1:11434/v1/chat/completions"""
+    box.exec(f"setsid {ask} >/root/answer 2>&1 </dev/null &")
+    guarded.until(lambda state: "1 request in flight" in state["busy"])
+    guarded.until(lambda state: state["busy"] == ["requests since the last look"])
+    guarded.until(lambda state: state["busy"] == [])
+    assert "Hello there" in box.read("/root/answer")
 
 
 def test_somebody_who_comes_back_keeps_it_on(guarded: Guarded, client: paramiko.SSHClient) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from boxguard import ending, gpus, metrics, push, sessions
+from boxguard import ending, gpus, metrics, ollama, push, sessions
 from boxguard.sessions import Row
 
 if TYPE_CHECKING:
@@ -286,3 +286,44 @@ def test_whether_it_may_power_the_box_off(
     assert told in said if told and said else said is told
     # Whoever set a command of their own has seen to that.
     assert ending.powerless(cast("Settings", SimpleNamespace(power_off=("poweroff",)))) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ('{"models": []}', None),
+        ('{"models": [{"name": "a", "expires_at": "2026-08-09T10:00:00.123456789Z"}]}', 1786269600.123456789),
+        (
+            '{"models": [{"expires_at": "2026-08-09T18:00:00.5+08:00"}, {"expires_at": "2026-08-09T10:00:00Z"}]}',
+            1786269600.5,
+        ),
+        # keep_alive -1: the longest time that Go can count.
+        ('{"models": [{"expires_at": "2318-11-20T09:47:16.854775807Z"}]}', 11009728036.854776),
+        ('{"models": [{"expires_at": "soon"}]}', None),
+        ("<html>a web UI</html>", None),
+    ],
+)
+def test_when_ollama_was_last_used(answer: str, expected: float | None) -> None:
+    class Ps(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api/ps" else 404)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Ps)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        found = ollama.last_use(server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert found == (expected if expected is None else pytest.approx(expected, abs=1e-3))
+
+
+def test_nobody_there_is_nothing_to_compare() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        assert ollama.last_use(free.getsockname()[1]) is None

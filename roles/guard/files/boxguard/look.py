@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from boxctl import files, jobs
 from boxctl.errors import BoxctlError
 from boxctl.rpc import Supervisord
-from boxguard import gpus, metrics, sessions
+from boxguard import gpus, metrics, ollama, sessions
 from boxguard.judge import Seen
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def _requests(layout: Layout, settings: Settings, unknown: list[str]) -> _Reques
             engine = metrics.ask(url)
             if engine is not None:
                 counters[name] = engine.counter
+            elif (used := ollama.last_use(port)) is not None:
+                counters[name] = used
             found = engine.requests if engine is not None else metrics.connections(port)
         except metrics.SilentError as error:
             unknown.append(f"`{name}` does not say how many requests it has: {error}")
