@@ -119,9 +119,9 @@ def _watch(watcher: Watcher, over: threading.Event, tell: Callable[[], None]) ->
     beats = 0
     while not over.wait(PULSE):
         watcher.look()
-        beats += 1
         if beats % 4 == 0:
             tell()
+        beats += 1
 
 
 def _hear(line: str, count: Count, said: deque[str]) -> None:
