@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DEFAULT = Path("gpubox-backups")
-FILES, MANIFEST, SUMS, PARTIAL = "files", "manifest.json", "SHA256SUMS", ".partial"
+FILES, MANIFEST, SUMS, PARTIAL, PARTS = "files", "manifest.json", "SHA256SUMS", ".partial", "parts"
 _FORMAT = 1
 _READERS = 4
 
@@ -194,17 +195,47 @@ def refuse_escape(name: str, path: str) -> None:
         raise Failed(f"a file's name leads outside of its directory: {path!r}", where=name)
 
 
+def succeed(old: Path, new: Path) -> tuple[str, ...]:
+    """Remove the backup at `old` when the one at `new` has a file for each of its files; those that it lacks, if any.
+
+    Raises `UsageError` for what is no backup, `OSError`.
+    """
+    there = {file.path for file in read(new).files}
+    lacking = tuple(file.path for file in read(old).files if file.path not in there)
+    if not lacking and old.resolve() != new.resolve():
+        shutil.rmtree(old)
+    return lacking
+
+
 @contextlib.contextmanager
 def alone(place: Path) -> Iterator[None]:
-    """Hold the directory of one box's backups. Raises `Refused` when another process has it."""
-    handle = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the directory of one box's backups; no lock is left behind. Raises `Refused` when another process has it."""
+    lock = place / ".lock"
+    handle = _locked(lock)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Refused(f"another gpubox is making a backup into `{place}`", hint="wait for it, or end it") from error
         yield
     finally:
+        # Before it is let go: whoever has opened it meanwhile sees that it is no longer there, and makes another.
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(lock: Path) -> int:
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if lock.stat().st_ino == os.fstat(handle).st_ino:
+                    return handle
+        except BlockingIOError as error:
+            os.close(handle)
+            raise Refused(
+                f"another gpubox is making a backup into `{lock.parent}`", hint="wait for it, or end it"
+            ) from error
+        except BaseException:
+            os.close(handle)
+            raise
         os.close(handle)
 
 

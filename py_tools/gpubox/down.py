@@ -166,8 +166,9 @@ def _save_and_stop(teardown: _Teardown, intent: Plan) -> _Saved:
         stop_tunnels(name)
         return _Saved(left=None if intent.seen == "unseen" else 0)
     record = intent.record
+    first = None
     if intent.running and not teardown.discard:
-        saving.carry_out(ledger, record, board=teardown.board, to=teardown.to)
+        first = saving.carry_out(ledger, record, board=teardown.board, to=teardown.to)
     with teardown.board.step("stop everything") as step:
         stop_tunnels(name)
         left = _stop(record)
@@ -176,8 +177,22 @@ def _save_and_stop(teardown: _Teardown, intent: Plan) -> _Saved:
         return _Saved(left=left)
     made = saving.carry_out(ledger, record, board=teardown.board, to=teardown.to)
     _verify(teardown, made.place)
+    if first is not None:
+        _only_the_last(teardown, first.place, made.place)
     ledger.audit(name, "saved", "done", {"place": str(made.place), "sha256": made.sha256})
     return _Saved(made.place, made.files, made.size, made.notes, left)
+
+
+def _only_the_last(teardown: _Teardown, first: Path, last: Path) -> None:
+    """Of the two backups of one teardown the one of the resting box stays; the other only if it has what that lacks."""
+    try:
+        lacking = backups.succeed(first, last)
+    except OSError as error:
+        teardown.board.note(f"`{first}` is no longer needed, and cannot be removed: {error.strerror or error}")
+        return
+    if lacking:
+        what = f"{len(lacking)} files" if len(lacking) > 1 else "a file"
+        teardown.board.note(f"`{first}` stays: it has {what} that went when the services ended (`{lacking[0]}`)")
 
 
 def _from_backup(teardown: _Teardown, intent: Plan, last: BackupRecord) -> _Saved:

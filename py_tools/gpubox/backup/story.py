@@ -15,6 +15,7 @@ from gpubox.backup import listing
 from gpubox.backup.control import Control
 from gpubox.backup.gather import Gather
 from gpubox.backup.reuse import Reuse
+from gpubox.backup.workplace import workplace
 from gpubox.errors import GpuboxError
 from gpubox.ledger import Ledger
 from gpubox.reach import reach
@@ -88,8 +89,11 @@ def carry_out(
     place = ((to or backups.DEFAULT) / record.name).absolute()
     login, root = Login.of(record), listing.root_of(record)
     with board.step("back up") as step, _at_home(record.name, place):
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with backups.alone(place), _login(login, early) as shared, Control(login, root, shared.first) as control:
+        with (
+            workplace(place, board),
+            _login(login, early) as shared,
+            Control(login, root, shared.first) as control,
+        ):
             work = _Work(login.name, place)
             counter = _Counter(step)
 
@@ -133,7 +137,7 @@ class _Work:
         self.place = place
         self.partial = place / backups.PARTIAL
         self.files = self.partial / backups.FILES
-        self.parts = self.partial / "parts"
+        self.parts = self.partial / backups.PARTS
         self._name = name
         self.files.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.parts.mkdir(exist_ok=True, mode=0o700)

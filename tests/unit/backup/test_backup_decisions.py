@@ -60,8 +60,8 @@ def test_what_would_cost_data_is_refused(tmp_path: Path) -> None:
 def test_a_name_that_leads_outside_is_refused(path: str, tmp_path: Path) -> None:
     with pytest.raises(Failed, match="outside of its directory"):
         backups.refuse_escape("b", path)
+    listed = {"files": [_row(path)], "missing": [], "incomplete": [], "root": "/r", "data_dir": "/", "home": "/"}
     with pytest.raises(Failed, match="outside of its directory"):
-        listed = {"files": [_row(path)], "missing": [], "incomplete": [], "root": "/r", "data_dir": "/", "home": "/"}
         from_answer("b", listed)
     _backup(tmp_path / "b", [path])
     with pytest.raises(Failed, match="outside of its directory"):
