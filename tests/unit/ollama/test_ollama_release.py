@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ollama_fetch import release as fetched
 from ollama_fetch.errors import FetchError
 from ollama_fetch.progress import Progress
 from ollama_fetch.release import Release, install, listed
@@ -80,3 +83,19 @@ def test_nobody_there_is_said_when_patience_ends(tmp_path: Path) -> None:
 def test_a_release_lists_its_sums() -> None:
     text = f"{'a' * 64}  ./ollama-linux-amd64.tar.zst\n{'b' * 64} *x.zip\nnonsense\n"
     assert listed(text) == {"ollama-linux-amd64.tar.zst": "a" * 64, "x.zip": "b" * 64}
+
+
+@pytest.mark.parametrize(
+    ("name", "link"), [("../x", None), ("/etc/x", None), ("lib/x", "../../x"), ("lib/x", "/etc/x")]
+)
+def test_an_archive_that_reaches_out_of_its_place_is_refused(tmp_path: Path, name: str, link: str | None) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo(name)
+        if link is not None:
+            member.type, member.linkname = tarfile.SYMTYPE, link
+        tar.addfile(member)
+    archive = tmp_path / "bad.tgz"
+    archive.write_bytes(packed.getvalue())
+    with pytest.raises(FetchError, match="outside of it"):
+        fetched._unpack(archive, tmp_path / "place")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import posixpath
 import re
 import shutil
 import tarfile
@@ -182,4 +183,16 @@ def _unpack(archive: Path, target: Path) -> None:
 
 def _extract(stream: BinaryIO, mode: str, target: Path) -> None:
     with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
-        archive.extractall(target, filter="data")
+        for member in archive:
+            # Python before 3.11.4 has no filters, and Debian 12 has 3.11.2.
+            for path in (member.name, _link(member)):
+                if posixpath.normpath(path).startswith(("/", "..")):
+                    raise FetchError(f"the archive holds `{path}`, which is outside of it")
+            archive.extract(member, target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+
+
+def _link(member: tarfile.TarInfo) -> str:
+    """Where a link leads to, as seen from the archive's top; the member itself when it is none."""
+    if member.issym():
+        return posixpath.join(posixpath.dirname(member.name), member.linkname)
+    return member.linkname if member.islnk() else member.name
