@@ -15,11 +15,12 @@ PACKAGE = Path(gpubox.__file__).parent
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("demo", "doctor"),
+    ("demo", "doctor", "dry_run"),
     ("up", "down", "add", "power", "chats", "logs", "bench", "cost", "offers", "sweep", "shell"),
     ("takedown_look", "preparing"),
     ("takedown",),
     ("backup", "restore", "model_copy"),
+    ("wheelhouse",),
     ("tunnels", "guard", "renting"),
     ("status", "listing", "places", "chat", "receipt", "models"),
     ("reach",),

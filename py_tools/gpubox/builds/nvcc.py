@@ -42,7 +42,11 @@ def choose(it: Machine, wanted: Combination) -> tuple[Nvcc | None, str, Refusal 
     if errors:
         return None, "", Refusal(errors[0].rule, errors[0].message, errors[0].fix)
     source = f"conda's label {row.name}" if row.how == "conda" else f"`{row.name}` from PyPI"
-    why = f"the box's own will not do: {passed[0]}" if passed else "the box has no nvcc"
+    why = (
+        f"the box's own will not do: {passed[0]}"
+        if passed
+        else ("the box has no nvcc" if it.known else "unless the box has one")
+    )
     return Nvcc(row.cuda, row.how, row.name), f"{source}; {why}", None
 
 

@@ -30,7 +30,9 @@ def resolve(facts: Facts | None, box: BoxFile) -> Plan:
             Step("controller environment", matrix().estimate("controller"), size, size, "measured", "all")
         )
     if not it.known:
-        draft.row("the box", it.card or "not there yet", "not rented: driver, C library and Python are found out then")
+        draft.row(
+            "the box", it.card or "not there yet", "not seen yet: its driver, C library and Python decide the rest"
+        )
         draft.decided = False
     _machine(draft)
     match box.engine:

@@ -98,13 +98,24 @@ def add_command(name: str, line: str | None, accept_new_key: bool, yes: bool, as
 @click.option("-f", "--file", "box_file", type=click.Path(path_type=Path), help="Another box file than boxes/NAME.yml.")
 @click.option("--full", is_flag=True, help="Run the playbook even when nothing has changed.")
 @click.option("--no-tunnel", is_flag=True, help="Leave the tunnels closed.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, with what and why; change and rent nothing.")
 @_wait_option
 @json_option(
     '{"name","changed","seconds","urls":{service: url},"services":[...],"jobs":[...],'
-    '"chain":{"seconds","links":[{"name","job","seconds"}],"advice"}|null}'
+    '"chain":{"seconds","links":[{"name","job","seconds"}],"advice"}|null}; with --dry-run {"name","state",'
+    '"findings":[...],"plan":{"rows":[{"what","value","why"}],...},"models":[...],"seconds","at_least","disk_bytes",'
+    '"disk_free","notes":[...]}'
 )
+@click.pass_context
 def up_command(
-    name: str, box_file: Path | None, full: bool, no_tunnel: bool, wait: timedelta | None, as_json: bool
+    ctx: click.Context,
+    name: str,
+    box_file: Path | None,
+    full: bool,
+    no_tunnel: bool,
+    dry_run: bool,
+    wait: timedelta | None,
+    as_json: bool,
 ) -> None:
     """Make a box what its box file says, and follow that to the end.
 
@@ -114,6 +125,10 @@ def up_command(
     trip.
     """
     import time
+
+    if dry_run:
+        _dry_run(ctx, name, box_file, as_json=as_json)
+        return
 
     from gpubox.converge.chain import WORTH_TELLING, longest_chain
     from gpubox.status import ENGINES
@@ -148,6 +163,19 @@ def up_command(
         click.echo(f"{label}: {url}/v1" if label in ENGINES else f"{label}: {url}")
     if ENGINES.intersection(urls):
         click.echo(f"next: gpubox chat {name}", err=True)
+
+
+def _dry_run(ctx: click.Context, name: str, box_file: Path | None, *, as_json: bool) -> None:
+    from gpubox.cli.decision import print_dry_run
+    from gpubox.dry_run import dry_run
+
+    found = dry_run(name, box_file)
+    if as_json:
+        emit_json(found.as_dict())
+    else:
+        print_dry_run(found)
+    if found.findings.blockers:
+        ctx.exit(1)
 
 
 def _open_tunnels(name: str, result: Up, shown: Board) -> dict[str, str]:

@@ -11,34 +11,41 @@ import click
 from gpubox.cli.show import duration, emit_json, emit_table, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from gpubox.builds import Plan
     from gpubox.preflight import Finding
 
 
 @click.command(name="doctor")
 @click.argument("name", required=False)
 @click.option("-f", "--file", "box_file", type=click.Path(path_type=Path), help="Another box file than boxes/NAME.yml.")
-@json_option('{"findings":[{"level":"ok|warning|blocker","check","message","fix"}],"facts":{...}}')
+@json_option('{"findings":[{"level":"ok|warning|blocker","check","message","fix"}],"facts":{...},"plan":{...}|null}')
 @click.pass_context
 def doctor_command(ctx: click.Context, name: str | None, box_file: Path | None, as_json: bool) -> None:
     """What is wrong with this machine or a box, and how to mend it.
 
     Without NAME it also asks every configured account whether its key, permissions and money are in order; nothing is
-    rented for that. Exit code 1 on any blocker.
+    rented for that. With NAME it prints, too, which versions and wheels the box gets, and why. Exit code 1 on any
+    blocker.
     """
+    from gpubox.cli.decision import print_findings, print_plan
     from gpubox.doctor import doctor_box, doctor_here
 
     facts: dict[str, Any] | None = None
+    plan: Plan | None = None
     if name is None:
         findings = doctor_here()
     else:
         read, judged = doctor_box(name, box_file)
-        facts, findings = read.model_dump(mode="json"), list(judged.items)
+        from gpubox.dry_run import decided
+
+        facts, findings, plan = read.model_dump(mode="json"), list(judged.items), decided(name, box_file, read)
     if as_json:
-        emit_json({"findings": [_as_dict(item) for item in findings], "facts": facts})
+        shown = plan.as_dict() if plan else None
+        emit_json({"findings": [_as_dict(item) for item in findings], "facts": facts, "plan": shown})
     else:
-        _print_findings(findings)
+        print_findings(findings)
+        if plan is not None:
+            print_plan(plan)
     if any(item.level == "blocker" for item in findings):
         ctx.exit(1)
 
@@ -176,11 +183,3 @@ def _dash(value: object) -> str:
 
 def _as_dict(item: Finding) -> dict[str, Any]:
     return {"level": item.level, "check": item.check, "message": item.message, "fix": item.fix}
-
-
-def _print_findings(findings: Iterable[Finding]) -> None:
-    marks = {"ok": "✓", "warning": "!", "blocker": "✗"}
-    for item in findings:
-        click.echo(f"{marks[item.level]} {item.check}: {item.message}")
-        if item.fix and item.level != "ok":
-            click.echo(f"    fix: {item.fix}")
