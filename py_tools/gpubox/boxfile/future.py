@@ -25,7 +25,6 @@ _VLLM = "use `engine: vllm`"
 _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
     ("count", lambda box: f"{box.count} boxes" if box.count > 1 else None, "write one box file for each box"),
     ("engine", lambda box: _one_of(box.engine, "ktransformers"), _VLLM),
-    ("flash_attn", lambda box: "FlashAttention" if box.flash_attn else None, "remove `flash_attn`"),
     ("web_ui", lambda box: "a web UI" if box.web_ui_settings else None, "talk to the model with `gpubox chat`"),
     ("finetune", lambda box: f"the recipe {box.finetune.recipe}" if box.finetune else None, "remove `finetune`"),
 )

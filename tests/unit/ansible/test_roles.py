@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gpubox.boxfile import Guard, Ollama, PythonEnv, SmallGpt, Vllm
+from gpubox.boxfile.engines import FlashAttn
 from unit.ansible.conftest import CHECKOUT
 
 if TYPE_CHECKING:
@@ -93,7 +94,14 @@ def test_entry_points_exist(role: Path) -> None:
 
 @pytest.mark.parametrize(
     ("section", "model"),
-    [("guard", Guard), ("ollama", Ollama), ("python_env", PythonEnv), ("small_gpt", SmallGpt), ("vllm", Vllm)],
+    [
+        ("flash_attn", FlashAttn),
+        ("guard", Guard),
+        ("ollama", Ollama),
+        ("python_env", PythonEnv),
+        ("small_gpt", SmallGpt),
+        ("vllm", Vllm),
+    ],
 )
 def test_box_file_fields_are_role_variables(section: str, model: type[BaseModel]) -> None:
     declared = set(options(CHECKOUT / "roles" / section))
