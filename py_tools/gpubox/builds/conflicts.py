@@ -127,7 +127,7 @@ def _gcc(it: Combination) -> Iterator[Clash]:
     have = numbers(it.gcc)[:1]
     if it.compiles and have and "ktransformers" in it.packages and have < _KT_GCC:
         yield Clash(
-            "gcc",
+            "compilers",
             "error",
             f"KTransformers is compiled with gcc 11 or newer, the box has {it.gcc}",
             "choose an image with Ubuntu 22.04 or newer",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # What the other checks say in their own words already.
 _SAID = {
     "vllm": {"driver", "compute-capability", "libc", "architecture"},
-    "ktransformers": {"libc", "architecture"},
+    "ktransformers": {"libc", "architecture", "compilers"},
     "ollama": {"libc"},
 }
 

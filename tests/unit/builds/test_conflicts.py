@@ -22,7 +22,7 @@ PAIRS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"nvcc": "12.4", "cuda": "12.4", "compiles": True, "gcc": "14.2.0"}, "gcc", "error", "gcc up to 13",
     ),
     "gcc too old for KTransformers": (
-        {"packages": {"ktransformers": "0.3.2"}, "compiles": True, "gcc": "9.4.0"}, "gcc", "error", "gcc 11",
+        {"packages": {"ktransformers": "0.3.2"}, "compiles": True, "gcc": "9.4.0"}, "compilers", "error", "gcc 11",
     ),
     "cmake of Ubuntu 22.04": (
         {"packages": {"ktransformers": "0.3.2"}, "compiles": True, "cmake": "3.22.1"}, "cmake", "warning", "CUDA20",
