@@ -64,6 +64,8 @@ def test_from_an_empty_box_to_an_answer(
     assert (answer["model"], answer["usage"]["total_tokens"]) == ("r1-q4_k_m:latest", 5)
     (service,) = [item for item in gpubox.json("status", "mybox")["services"] if item["name"] == "ollama"]
     assert (service["state"], service["healthy"], service["port"]) == ("running", True, 11434)
+    bench = gpubox.json("bench", "mybox", "--concurrency", "1,2", "--requests", "4")
+    assert [(level["failed"], level["output_tokens"]) for level in bench["levels"]] == [(0, 8), (0, 8)]
     # Its key pair, its models and the release lie on the data disk; nothing in the login's home.
     assert box.exec("ls -A /root/.ollama").exit_code != 0
     assert box.exec(f"ls {ROOT}/ollama").stdout.split() == [VERSION, "downloads", "home", "models"]
@@ -88,7 +90,7 @@ def killed_while_pulling(gpubox: Gpubox, box: TestBox) -> None:
     client = gpubox.start("up", "mybox")
     wait_for("a part of the second model", lambda: box.exec(f"ls {ROOT}/ollama/models/blobs/*-partial").exit_code == 0)
     wait_for("some of its bytes", lambda: int(box.exec(f"stat -c %s {PLAN}.sent").stdout) > 2000)
-    (pid,) = box.exec("pgrep -f 'ollama_fetch fetch'").stdout.split()
+    (pid,) = box.exec(f"pgrep -f '^{ROOT}/envs/ollama/bin/python .*fetch$'").stdout.split()
     box.exec(f"kill -KILL {pid}")
     assert client.wait(300) == 1
     assert "job `ollama-models`" in gpubox.stderr_of("up", "mybox")

@@ -1,5 +1,7 @@
 """Runs on the box, with the Python of vLLM's environment: measures the engine there with `vllm bench serve`'s own code.
 
+Other engines are measured with `plain.py`, by any Python.
+
 Standard library and vLLM only. vLLM is imported once for all levels (an import costs 8 seconds of CPU), and its
 functions are called, because the program `vllm` asks for the version of a package that the CPU build is not called.
 Writes, per level of concurrency, vLLM's record of every request, and a manifest that says how they came about.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -57,14 +60,15 @@ def run(options: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     engine = _engine(options.url)
     _fits(engine, options)
-    progress("import vLLM's benchmark client")
-    client = _client()
+    client = _client(options.client)
     manifest: dict[str, Any] = {
         "format": 1,
         "run": out.name,
         "began": _now(),
         "engine": engine,
-        "client": {"name": "vllm bench serve", **_versions()},
+        "client": {"name": "vllm bench serve", **_versions()} if options.client == "vllm" else {"name": "gpubox"},
+        # Whether every answer has to be of exactly that length.
+        "exact": options.client == "vllm",
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count()},
         "seed": options.seed,
         "input_len": options.input_len,
@@ -97,6 +101,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--input-len", type=int, default=64, help="tokens of a prompt, before the chat template")
     parser.add_argument("--output-len", type=int, default=32, help="tokens of an answer, exactly")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--client", choices=["vllm", "plain"], default="vllm", help="plain: for other engines than vLLM"
+    )
     return parser.parse_args()
 
 
@@ -140,7 +147,11 @@ def _flags(options: argparse.Namespace, engine: dict[str, Any], level: int, *, r
     ]
 
 
-def _client() -> ModuleType:
+def _client(name: str) -> ModuleType:
+    if name == "plain":
+        # It lies beside this file.
+        return importlib.import_module("bench_plain")
+    progress("import vLLM's benchmark client")
     try:
         from vllm.benchmarks import serve
     except ImportError as error:
@@ -154,7 +165,6 @@ def _client() -> ModuleType:
 
 def _bench(client: ModuleType, flags: list[str], label: str | None) -> dict[str, Any]:
     """`vllm bench serve` with these flags, showing progress under `label`."""
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     class Bar:
         """Stands in for the client's progress bar."""
@@ -171,13 +181,22 @@ def _bench(client: ModuleType, flags: list[str], label: str | None) -> dict[str,
             """Nothing to clear."""
 
     client.tqdm = Bar  # type: ignore[attr-defined]
-    parser = FlexibleArgumentParser()
+    parser = _parser(client)
     client.add_cli_args(parser)
     try:
         result: dict[str, Any] = client.main(parser.parse_args(flags))
     except ValueError as error:
         raise DriverError(f"vLLM's benchmark client refused: {error}") from error
     return result
+
+
+def _parser(client: ModuleType) -> argparse.ArgumentParser:
+    if not client.__name__.startswith("vllm"):
+        return argparse.ArgumentParser()
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    made: argparse.ArgumentParser = FlexibleArgumentParser()
+    return made
 
 
 def _engine(url: str) -> dict[str, Any]:
@@ -191,8 +210,19 @@ def _engine(url: str) -> dict[str, Any]:
         "model": str(model["id"]),
         "tokenizer": str(model.get("root") or model["id"]),
         "max_model_len": model.get("max_model_len"),
-        "version": _get(f"{url}/version").get("version"),
+        "version": _version(url),
     }
+
+
+def _version(url: str) -> str | None:
+    """vLLM says it at /version, Ollama at /api/version."""
+    for path in ("/version", "/api/version"):
+        try:
+            found = json.loads(_fetch(url + path)).get("version")
+        except (OSError, ValueError):
+            continue
+        return str(found) if found else None
+    return None
 
 
 def _fits(engine: dict[str, Any], options: argparse.Namespace) -> None:

@@ -40,7 +40,8 @@ def read(directory: Path) -> BenchResult:
     """Compute a benchmark's figures from its records. Raises `Failed` when a record is missing or not whole."""
     manifest = _json(directory / "manifest.json")
     output_len = int(manifest["output_len"])
-    levels = [summary.level(_json(directory / str(e["file"])), e, output_len=output_len) for e in manifest["levels"]]
+    exact = output_len if manifest.get("exact", True) else None
+    levels = [summary.level(_json(directory / str(e["file"])), e, output_len=exact) for e in manifest["levels"]]
     return BenchResult(
         run=str(manifest["run"]),
         results=directory,

@@ -14,7 +14,7 @@ from gpubox.bench import plot, table
 from gpubox.bench.records import bring_home
 from gpubox.bench.result import BenchResult, read
 from gpubox.bench.summary import refuse_failures
-from gpubox.errors import Failed, GpuboxError, LinkLost, NotYet, Unreachable
+from gpubox.errors import Failed, GpuboxError, LinkLost, Unreachable
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -49,7 +49,7 @@ def run_bench(
 
     Everything goes to `<results>/<run>` (`./gpubox-results` by default): raw records, manifest, `summary.json`,
     `table.md`, `bench.png`. Raises `Failed` when the engine does not run, when the client fails, and, unless
-    `allow_failed`, when any request failed (the records are kept); `NotYet` for another engine than vLLM.
+    `allow_failed`, when any request failed (the records are kept).
     """
     record = converged(name)
     login, root = Login.of(record), record.root or ""
@@ -84,9 +84,9 @@ def _start(host: Host, name: str, root: str, run: str, options: dict[str, str]) 
         state = "there is none" if service is None else f"it is {service['state']}"
         raise Failed(f"no engine runs on this box: {state}", where=name, hint=f"gpubox up {name}")
     if service["healthy"] is False:
-        raise Unreachable("the engine is still loading, or hangs", where=name, hint=f"gpubox logs {name} vllm")
-    if service["name"] != "vllm":
-        raise NotYet(f"this version measures vLLM, not `{service['name']}`", where=name)
+        hint = f"gpubox logs {name} {service['name']}"
+        raise Unreachable("the engine is still loading, or hangs", where=name, hint=hint)
+    plain = service["name"] != "vllm"
     spec_file = shlex.quote(f"{root}/services/{service['name']}/service.json")
     spec: dict[str, Any] = json.loads(host.run(f"cat {spec_file}", retry=True).stdout)
     environment = {key: value for key, value in spec["env"].items() if key in _SHARED}
@@ -94,11 +94,16 @@ def _start(host: Host, name: str, root: str, run: str, options: dict[str, str]) 
         environment["OPENAI_API_KEY"] = key
     driver = f"{root}/cache/bench_driver.py"
     host.put(Path(__file__).with_name("driver.py"), driver)
+    if plain:
+        # vLLM's client is in vLLM's environment only; any Python runs the plain one.
+        host.put(Path(__file__).with_name("plain.py"), f"{root}/cache/bench_plain.py")
+        options = {**options, "--client": "plain"}
+    python = f"{root}/controller/bin/python" if plain else spec["argv"][0]
     url = f"http://127.0.0.1:{service['port']}"
     flags = [word for pair in options.items() for word in pair]
     job = {
         "key": run,
-        "argv": [spec["argv"][0], driver, "--out", f"{root}/results/{run}", "--url", url, *flags],
+        "argv": [python, driver, "--out", f"{root}/results/{run}", "--url", url, *flags],
         "env": environment,
         "precious": [f"{root}/results/{run}"],
         "description": "measures the engine",

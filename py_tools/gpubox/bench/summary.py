@@ -65,15 +65,16 @@ class Level:
         return asdict(self)
 
 
-def level(record: Mapping[str, Any], entry: Mapping[str, Any], *, output_len: int) -> Level:
+def level(record: Mapping[str, Any], entry: Mapping[str, Any], *, output_len: int | None) -> Level:
     """The figures of one level from its record and its entry in the manifest.
 
-    `output_len` is what every answer had to have, in tokens. Raises `Failed` when the record is not whole.
+    `output_len` is what every answer had to have, in tokens; None for an engine that ends answers when it likes. Raises
+    `Failed` when the record is not whole.
     """
     requests = _requests(record, str(entry.get("file")))
-    good = [request for request in requests if not request.error and request.output_tokens == output_len]
+    good = [request for request in requests if not request.error and request.output_tokens == _due(request, output_len)]
     bad = [request for request in requests if request not in good]
-    errors = [request.error or f"{request.output_tokens} of {output_len} tokens came" for request in bad]
+    errors = [request.error or f"{request.output_tokens} of {_due(request, output_len)} tokens came" for request in bad]
     begin = min((request.start for request in good), default=0.0)
     seconds = max((request.start + request.latency for request in good), default=0.0) - begin
     tokens = sum(request.output_tokens for request in good)
@@ -120,7 +121,7 @@ def refuse_failures(levels: Sequence[Level], *, where: str) -> None:
             raise Failed(
                 f"{count} failed: {item.first_error}",
                 where=where,
-                hint="`gpubox logs NAME vllm` says why; the records are kept",
+                hint="`gpubox logs NAME vllm` (or the engine's name) says why; the records are kept",
             )
         if item.server == "fewer":
             raise Failed(
@@ -165,6 +166,10 @@ def compare(moved: Mapping[str, float] | None, good: Sequence[Request]) -> Serve
     if any(moved[name] < count for name, count in recorded.items()):
         return "fewer"
     return "more" if any(moved[name] > count for name, count in recorded.items()) else "same"
+
+
+def _due(request: Request, output_len: int | None) -> int:
+    return max(request.output_tokens, 1) if output_len is None else output_len
 
 
 def _engine_ttft(moved: Mapping[str, float] | None) -> float | None:

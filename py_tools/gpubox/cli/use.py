@@ -112,7 +112,8 @@ def bench_command(
     """Measure the engine of a box: throughput and latency over concurrency.
 
     The client is `vllm bench serve`'s own and runs on the box, so that the tunnel is not in the figures. They are
-    computed anew from its record of every request.
+    computed anew from its record of every request. Other engines than vLLM are measured with a client of gpubox's:
+    tokens are what the engine counts, and answers as long as the engine makes them.
     """
     from gpubox.bench import run_bench
     from gpubox.bench.table import level_rows
