@@ -14,7 +14,7 @@ from gpubox.converge.progress import Board
 from gpubox.errors import Failed, Refused, UsageError
 from gpubox.ledger import Ledger
 from keeping.box import ROOT, enroll, fill, kept_box, python
-from keeping.test_backup import MIB, RESULTS, _flip, _Interrupting
+from keeping.trouble import MIB, RESULTS, Cutting, Interrupting, flip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,10 +128,10 @@ def test_a_cut_line_goes_on_where_it_was(kept: TestBox, other: TestBox, board: B
     with Proxy(other.port, delay=0.02) as line, Ledger() as ledger:
         ledger.update("newbox", port=line.port)
         with pytest.raises(KeyboardInterrupt):
-            restore.restore("newbox", done.place, board=Board(_Interrupting(line, 40 * MIB, way="up")))
+            restore.restore("newbox", done.place, board=Board(Interrupting(line, 40 * MIB, way="up")))
         assert other.exec(f"ls {RESULTS}").stdout == ""
         begun = line.counts()["up"]
-        cut = _Cutting(line, begun + 8 * MIB)
+        cut = Cutting(line, begun + 8 * MIB)
         restore.restore("newbox", done.place, board=Board(cut))
         assert cut.done
         assert line.counts()["up"] - begun < 78 * MIB
@@ -141,7 +141,7 @@ def test_a_cut_line_goes_on_where_it_was(kept: TestBox, other: TestBox, board: B
 def test_a_rotten_backup_is_not_put_back(kept: TestBox, other: TestBox, board: Board, home: Path) -> None:
     kept.write(f"{RESULTS}/table.csv", "precious")
     done = backup.backup("mybox", board=board, to=home)
-    _flip(done.place / "files/results/table.csv", 3)
+    flip(done.place / "files/results/table.csv", 3)
     with pytest.raises(Failed, match=r"results/table.csv: its SHA-256 differs"):
         restore.restore("newbox", done.place, board=board)
     assert other.exec(f"ls {RESULTS}").stdout == ""
@@ -180,7 +180,7 @@ def test_the_command_line(shared: TestBox, tmp_path: Path, monkeypatch: pytest.M
         assert place.startswith(str(tmp_path / "gpubox-backups" / "mybox"))
         assert tool.json("backup", "mybox")["fetched"] == 0
         assert "1 files, 0.0 MiB, all as they were" in tool("backup", "--verify", place).stderr
-        _flip(tmp_path / place / "files/results/table.csv", 0)
+        flip(tmp_path / place / "files/results/table.csv", 0)
         assert "its SHA-256 differs" in tool("backup", "--verify", place, code=1).stderr
         shared.exec(f"rm {RESULTS}/table.csv")
         table = tool("restore", "mybox", "--dry-run").stdout
@@ -195,20 +195,3 @@ def test_the_command_line(shared: TestBox, tmp_path: Path, monkeypatch: pytest.M
         assert shared.read(f"{RESULTS}/table.csv") == "mine"
     finally:
         tool.end()
-
-
-class _Cutting:
-    """Shows a board to somebody who cuts the line once when so many bytes have gone up."""
-
-    def __init__(self, line: Proxy, size: int) -> None:
-        self.done = False
-        self._line = line
-        self._size = size
-
-    def changed(self, board: object, step: object) -> None:
-        if not self.done and self._line.counts()["up"] > self._size:
-            self.done = self._line.cut() > 1
-
-    def begin(self, board: object) -> None: ...
-    def note(self, board: object, text: str) -> None: ...
-    def end(self, board: object) -> None: ...
