@@ -139,10 +139,9 @@ def _source(
 
 
 def _source_row(version: str | None, torch: str) -> FlashAttnSource | None:
-    """The sources of that version; wheels of 2.8.3 and its sources, which were published later, are one."""
+    """The sources of that version, else the newest that are for this torch."""
     for row in matrix().flash_attn_sources:
-        same = version is None or row.version == version or minor(row.version) == minor(version)
-        if same and within(torch, row.torch):
+        if version in (None, row.version) and within(torch, row.torch):
             return row
     return None
 

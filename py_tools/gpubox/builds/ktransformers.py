@@ -44,7 +44,7 @@ def decide(draft: Draft, facts: Facts | None, box: BoxFile) -> None:
         torch=row.torch,
         cuda=row.cuda,
         abi=torch.abi[row.cuda],
-        index_url=f"https://download.pytorch.org/whl/cu{row.cuda.replace('.', '')}",
+        index_url=matrix().index_url(row.torch, row.cuda),
     )
     draft.environments.append(environment)
     draft.choices |= {"recipe": row.recipe, "version": row.version}

@@ -214,6 +214,12 @@ class Matrix(BaseModel):
         """The row of a torch. Raises `KeyError` when it is unknown."""
         return next_row(row for row in self.torch if row.version == version)
 
+    def index_url(self, torch: str, cuda: str) -> str | None:
+        """Where that build of torch lies; None: on the ordinary index, which a mirror near the box may have, too."""
+        if cuda == self.torch_row(torch).default:
+            return None
+        return f"https://download.pytorch.org/whl/cu{cuda.replace('.', '')}"
+
     def cuda_row(self, cuda: str) -> Cuda:
         """The row of a CUDA release. Raises `KeyError` when it is unknown."""
         return next_row(row for row in self.cuda if row.cuda == minor(cuda))

@@ -24,9 +24,14 @@ def variables(plan: Plan) -> dict[str, object]:
             "ktransformers_recipe": plan.choices["recipe"],
             "ktransformers_version": plan.choices["version"],
             "ktransformers_python": environment.python,
-            "ktransformers_torch": environment.torch,
-            "ktransformers_torch_index_url": environment.index_url,
         }
+        # Today's wheels bring their own torch.
+        if plan.choices["recipe"] == "classic":
+            found |= {
+                "ktransformers_torch": environment.torch,
+                "ktransformers_torch_index_url": environment.index_url or "",
+                "ktransformers_cuda": environment.cuda,
+            }
     if plan.flash_attn is not None:
         found |= _flash_attn(plan, plan.flash_attn)
     if plan.nvcc is not None:

@@ -59,7 +59,9 @@ def on_cuda(draft: Draft, facts: Facts | None, box: BoxFile) -> None:
         draft.choices["vllm_pin"] = chosen
     _release(draft, version, cuda, chosen, asked)
     torch = matrix().torch_row(row.torch)
-    draft.row("torch", f"{row.torch} (CUDA {cuda})", f"vLLM {version} pins it; C++ ABI {str(torch.abi[cuda]).upper()}")
+    url = matrix().index_url(row.torch, cuda)
+    why = f"vLLM {version} pins it; C++ ABI {str(torch.abi[cuda]).upper()}" + (f"; from {url}" if url else "")
+    draft.row("torch", f"{row.torch} (CUDA {cuda})", why)
     python, why = environment_python(facts, box)
     draft.row("Python", python, why)
     environment = Environment(
@@ -69,7 +71,7 @@ def on_cuda(draft: Draft, facts: Facts | None, box: BoxFile) -> None:
         torch=row.torch,
         cuda=cuda,
         abi=torch.abi[cuda],
-        index_url=None if cuda == torch.default else f"https://download.pytorch.org/whl/cu{cuda.replace('.', '')}",
+        index_url=url,
     )
     if row.cap:
         draft.row("transformers", row.cap, f"vLLM {version} has no upper bound of its own, and 5 came much later")

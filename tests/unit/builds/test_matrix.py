@@ -82,6 +82,18 @@ def test_roles_pin_what_the_matrix_says() -> None:
     assert toolkit["cuda_toolkit_conda_labels"] == labels
     for cuda, wheels in toolkit["cuda_toolkit_wheels"].items():
         assert rows[cuda].name in wheels
+    flash = yaml.safe_load((roles / "flash_attn/vars/versions.yml").read_text(encoding="utf-8"))
+    assert set(flash["flash_attn_sdists"]) == {row.version for row in matrix().flash_attn_sources}
+    assert flash["flash_attn_pinned_version"] == matrix().flash_attn_sources[0].version
+    kt = yaml.safe_load((roles / "ktransformers/vars/versions.yml").read_text(encoding="utf-8"))
+    for recipe in ("classic", "current"):
+        mine = [row for row in matrix().ktransformers if row.recipe == recipe]
+        assert kt["ktransformers_versions"][recipe] == mine[0].version
+    classic = [row for row in matrix().ktransformers if row.recipe == "classic"]
+    assert set(kt["ktransformers_tags"]) == {row.version for row in classic}
+    assert {(row.torch, row.cuda) for row in classic} == {
+        (kt["ktransformers_classic_torch"], kt["ktransformers_classic_cuda"])
+    }
     assert set(toolkit["cuda_toolkit_wheels"]) == {cuda for cuda, row in rows.items() if row.how == "wheels"}
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubox import cards
 from gpubox.boxfile.models import SMALL_GPT
+from gpubox.builds.versions import numbers
+from gpubox.builds.vllm import pin
 from gpubox.converge.variables import models
 from gpubox.converge.variables.common import secret, section
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from gpubox.boxfile import BoxFile, Vllm
     from gpubox.remote.facts import Facts
 
-# CUDA 13 wheels ask for this driver; CUDA 12 wheels run from 525 on (NVIDIA's compatibility table).
-_CUDA13_DRIVER = 580
 # GeForce RTX 40 and 50: cards that cannot write into each other's memory, whose driver said otherwise for a while, so
 # that NCCL and vLLM's own all-reduce hang at the start. A 3090 may have a bridge (NVLink), and is left alone.
 _NO_PEER_TO_PEER = re.compile(r"[45]0[5-9]0")
@@ -58,7 +58,7 @@ def _peers(box: BoxFile, facts: Facts | None) -> dict[str, object]:
 def _vllm(box: BoxFile, vllm: Vllm, facts: Facts | None, environ: Mapping[str, str]) -> dict[str, object]:
     build = _build(vllm.build, facts)
     variables: dict[str, object] = {"vllm_build": build}
-    if build == "cuda" and 0 < _driver(facts) < _CUDA13_DRIVER:
+    if build == "cuda" and pin(numbers(facts.gpu.driver if facts else None)) == "cuda12":
         variables["vllm_cuda"] = 12
     if build == "cpu" and facts is not None and facts.cpu.effective >= 1:
         # vLLM counts the host's cores and not a container's share of them. One stays free for its front end.
@@ -74,9 +74,3 @@ def _build(wanted: Literal["auto", "cpu", "cuda"], facts: Facts | None) -> Liter
     if wanted != "auto":
         return wanted
     return "cpu" if facts is not None and not facts.gpus else "cuda"
-
-
-def _driver(facts: Facts | None) -> int:
-    """The driver's major version; 0 when it is not known."""
-    major = ((facts.gpu.driver if facts else None) or "").partition(".")[0]
-    return int(major) if major.isdigit() else 0
