@@ -38,7 +38,7 @@ class Chat:
         tunnel = tunnels.open_for(self._name, detach=False, say=lambda _: None, answer=answer)
         self._url = tunnels.engine_url(tunnel, answer)
         self._options["api_key"] = _api_key(self._name)
-        self._model = self._model or chat.models(self._url, api_key=self._options["api_key"])[0]
+        self._model = self._model or _first(self._name, chat.models(self._url, api_key=self._options["api_key"]))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,8 +62,16 @@ class Chat:
         return [*system, {"role": "user", "content": question}]
 
 
+def _first(name: str, served: list[str]) -> str:
+    """The model that the box file names first; Ollama lists the one first that came last."""
+    box = box_of(name)
+    wanted = box.served_names if box is not None else ()
+    return next((model for short in wanted for model in (short, f"{short}:latest") if model in served), served[0])
+
+
 def _api_key(name: str) -> str | None:
     """The engine's API key, from the environment variable that the box file names."""
     box = box_of(name)
-    variable = box.vllm.api_key if box is not None and box.vllm is not None else None
+    section = getattr(box, box.engine) if box is not None and box.engine is not None else None
+    variable = getattr(section, "api_key", None)
     return os.environ.get(variable) if variable else None

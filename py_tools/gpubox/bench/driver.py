@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure every level and write the records. Raises `DriverError` when the engine cannot be measured at all."""
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    engine = _engine(options.url)
+    engine = _engine(options.url, options.models)
     _fits(engine, options)
     client = _client(options.client)
     manifest: dict[str, Any] = {
@@ -101,6 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--input-len", type=int, default=64, help="tokens of a prompt, before the chat template")
     parser.add_argument("--output-len", type=int, default=32, help="tokens of an answer, exactly")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--models", type=lambda text: text.split(","), default=[], help="which to take, best first")
     parser.add_argument(
         "--client", choices=["vllm", "plain"], default="vllm", help="plain: for other engines than vLLM"
     )
@@ -199,12 +200,13 @@ def _parser(client: ModuleType) -> argparse.ArgumentParser:
     return made
 
 
-def _engine(url: str) -> dict[str, Any]:
-    """What is served: name, where its tokenizer lies, longest context, version."""
+def _engine(url: str, wanted: list[str]) -> dict[str, Any]:
+    """What is served: name, where its tokenizer lies, longest context, version. Of several models a wanted one."""
     models = _get(f"{url}/v1/models").get("data") or []
     if not models:
         raise DriverError(f"the engine at {url} serves no model")
-    model = models[0]
+    names = {str(model["id"]): model for model in models}
+    model = next((names[full] for name in wanted for full in (name, f"{name}:latest") if full in names), models[0])
     return {
         "url": url,
         "model": str(model["id"]),

@@ -15,6 +15,7 @@ from gpubox.bench.records import bring_home
 from gpubox.bench.result import BenchResult, read
 from gpubox.bench.summary import refuse_failures
 from gpubox.errors import Failed, GpuboxError, LinkLost, Unreachable
+from gpubox.places import box_of
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -98,6 +99,9 @@ def _start(host: Host, name: str, root: str, run: str, options: dict[str, str]) 
         # vLLM's client is in vLLM's environment only; any Python runs the plain one.
         host.put(Path(__file__).with_name("plain.py"), f"{root}/cache/bench_plain.py")
         options = {**options, "--client": "plain"}
+        box = box_of(name)
+        if box is not None and box.served_names:
+            options["--models"] = ",".join(box.served_names)
     python = f"{root}/controller/bin/python" if plain else spec["argv"][0]
     url = f"http://127.0.0.1:{service['port']}"
     flags = [word for pair in options.items() for word in pair]

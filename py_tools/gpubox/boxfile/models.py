@@ -262,6 +262,18 @@ class BoxFile(Section):
         return section.port if section else None
 
     @property
+    def served_names(self) -> tuple[str, ...]:
+        """Names of Ollama's models, the one that has to answer first; empty for engines that serve one model."""
+        if self.engine != "ollama" or self.ollama is None:
+            return ()
+        own = self.ollama.model_name
+        if own is None and isinstance(self.model, ModelSource):
+            # As the role `ollama` names it.
+            source = (self.model.id or self.model.path or self.model.folder or "").rstrip("/")
+            own = source.rpartition("/")[2].lower().removesuffix(".gguf")
+        return (*((own,) if own else ()), *self.ollama.models)
+
+    @property
     def web_ui_settings(self) -> WebUi | None:
         """The web UI's section, with its defaults for `web_ui: true`; None when there is none."""
         return self.web_ui if isinstance(self.web_ui, WebUi) else WebUi() if self.web_ui else None

@@ -68,7 +68,7 @@ def run(place: Path, url: str, *flags: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_engine_that_is_not_vllm_is_measured(url: str, tmp_path: Path) -> None:
-    done = run(tmp_path, url, "--levels", "1,3", "--requests", "5", "--output-len", "32")
+    done = run(tmp_path, url, "--levels", "1,3", "--requests", "5", "--output-len", "32", "--models", "gone,tiny")
     assert done.returncode == 0, done.stderr
     result = read(tmp_path / "out")
     assert (result.model, [level.concurrency for level in result.levels]) == ("tiny:latest", [1, 3])
