@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotations
     AdapterPath,
+    BoxPath,
     ConstantName,
     Port,
     Positive,
@@ -111,6 +112,11 @@ class Vllm(Section):
     env: dict[VariableName, Word] = Field(default={}, description="Environment variables of the server. No secrets.")
 
 
+KtMethod = Literal[
+    "LLAMAFILE", "AMXINT4", "AMXINT8", "RAWINT4", "GPTQ_INT4", "BF16", "FP8", "FP8_PERCHANNEL", "MXFP4", "MXFP8"
+]
+
+
 class Ktransformers(Section):
     """How `engine: ktransformers` is built and started. A field that is left out keeps the recipe's default."""
 
@@ -144,8 +150,48 @@ class Ktransformers(Section):
     use_numa: bool | None = Field(
         default=None, description="true: a copy of the experts for each CPU socket, which doubles the memory needed."
     )
+    use_balance_serve: bool | None = Field(
+        default=None, description="true: build the back end for several requests, also where it is not used at once."
+    )
+    cpu_instruct: Literal["NATIVE", "FANCY", "AVX512", "AVX2"] | None = Field(
+        default=None, description="CPU instructions to build for; left out: those of the CPU that it is built on."
+    )
+    max_jobs: Positive | None = Field(
+        default=None, description="Compilers at the same time, at most; left out: what CPUs and memory allow."
+    )
+    git_url: Url | None = Field(
+        default=None, description="Where the sources come from; their commit is pinned. Left out: GitHub."
+    )
+    git_mirror: Url | None = Field(
+        default=None, description="What takes the place of https://github.com/, for the submodules too."
+    )
     force_think: bool | None = Field(
         default=None, description="true: every answer begins with <think>, for DeepSeek-R1."
+    )
+    kt_method: KtMethod | None = Field(
+        default=None,
+        description="How experts are computed, for `recipe: current`; left out: LLAMAFILE where `model.quant` is set.",
+    )
+    kt_weight_path: BoxPath | None = Field(
+        default=None, description="Directory of experts that are converted already, for `recipe: current`."
+    )
+    kt_convert_from: Literal["bf16", "fp16", "fp8"] | None = Field(
+        default=None, description="Convert the model's experts for AMXINT4 or AMXINT8; what they are on the hub."
+    )
+    kt_threadpool_count: Positive | None = Field(
+        default=None, description="Thread pools, for `recipe: current`; left out: one for each NUMA node of the box."
+    )
+    kt_num_gpu_experts: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Experts of each layer that are kept on the GPU, for `recipe: current`."
+    )
+    kt_max_deferred_experts_per_token: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Experts per token that may come one layer later, for `recipe: current`."
+    )
+    tensor_parallel_size: Positive | None = Field(
+        default=None, description="GPUs that share every layer, for `recipe: current`."
+    )
+    mem_fraction_static: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Share of the GPU's memory for weights and KV cache, for `recipe: current`."
     )
     api_key: SecretName | None = Field(
         default=None,

@@ -20,11 +20,8 @@ class NotYetItem:
     hint: str
 
 
-_VLLM = "use `engine: vllm`"
-
 _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
     ("count", lambda box: f"{box.count} boxes" if box.count > 1 else None, "write one box file for each box"),
-    ("engine", lambda box: _one_of(box.engine, "ktransformers"), _VLLM),
     ("web_ui", lambda box: "a web UI" if box.web_ui_settings else None, "talk to the model with `gpubox chat`"),
     ("finetune", lambda box: f"the recipe {box.finetune.recipe}" if box.finetune else None, "remove `finetune`"),
 )
@@ -34,7 +31,3 @@ def not_yet(box: BoxFile) -> list[NotYetItem]:
     """Every field of `box` that this version cannot bring about."""
     found = ((field, asks(box), hint) for field, asks, hint in _LATER)
     return [NotYetItem(field, what, hint) for field, what, hint in found if what]
-
-
-def _one_of(value: str | None, *later: str) -> str | None:
-    return f"`{value}`" if value in later else None

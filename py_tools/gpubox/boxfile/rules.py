@@ -14,6 +14,7 @@ from gpubox.words import is_secret_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gpubox.boxfile.engines import Ktransformers
     from gpubox.boxfile.mistakes import Path
     from gpubox.boxfile.models import BoxFile
 
@@ -29,6 +30,13 @@ _OWN_OPTIONS = {
     "--model_name": "use the field `model_name`",
     "--served-model-name": "use the field `served_model_name`",
     "--cpu_infer": "use the field `cpu_infer`",
+    "--gguf_path": "use the field `model`",
+    "--backend_type": "use the field `backend_type`",
+    "--kt-cpuinfer": "use the field `cpu_infer`",
+    "--kt-method": "use the field `kt_method`",
+    "--kt-weight-path": "use the field `kt_weight_path`",
+    "--kt-threadpool-count": "use the field `kt_threadpool_count`",
+    "--model-path": "use the field `model_path`",
     "--cache_lens": "use the field `cache_lens`",
     "--max_new_tokens": "use the field `max_new_tokens`",
     "--max-model-len": "use the field `max_model_len`",
@@ -220,12 +228,48 @@ def _own_options(box: BoxFile) -> Iterator[Problem]:
                 yield Problem((engine, "extra_args", index), message)
 
 
+_CLASSIC_ONLY = (
+    "optimize_config_path", "max_new_tokens", "backend_type", "use_numa", "use_balance_serve", "cpu_instruct",
+    "max_jobs", "force_think",
+)  # fmt: skip
+_CURRENT_ONLY = (
+    "kt_method", "kt_weight_path", "kt_convert_from", "kt_threadpool_count", "kt_num_gpu_experts",
+    "kt_max_deferred_experts_per_token", "tensor_parallel_size", "mem_fraction_static",
+)  # fmt: skip
+
+
 def _ktransformers(box: BoxFile) -> Iterator[Problem]:
     kt = box.ktransformers
-    if kt and kt.cache_lens and kt.max_new_tokens and kt.cache_lens <= kt.max_new_tokens * (kt.max_batch_size or 1):
+    if kt is None:
+        return
+    if kt.cache_lens and kt.max_new_tokens and kt.cache_lens <= kt.max_new_tokens * (kt.max_batch_size or 1):
         least = kt.max_new_tokens * (kt.max_batch_size or 1)
         message = f"given {kt.cache_lens}; must be above max_new_tokens x max_batch_size, {least}"
         yield Problem(("ktransformers", "cache_lens"), message, ("ktransformers",))
+    other = "current" if kt.recipe == "classic" else "classic"
+    for name in _CURRENT_ONLY if kt.recipe == "classic" else _CLASSIC_ONLY:
+        if getattr(kt, name) is not None:
+            message = f"is for `recipe: {other}`, and the box file has {kt.recipe}"
+            yield Problem(("ktransformers", name), message, ("ktransformers.recipe",))
+    yield from _ktransformers_model(box, kt)
+
+
+def _ktransformers_model(box: BoxFile, kt: Ktransformers) -> Iterator[Problem]:
+    """Which files the recipe reads: GGUF files come without config and tokenizer; SGLang reads the model's own."""
+    model = box.model if isinstance(box.model, ModelSource) else None
+    gguf = kt.recipe == "classic" or kt.kt_method == "LLAMAFILE" or (model is not None and model.quant is not None)
+    if gguf and model is not None and model.source in ("modelscope", "huggingface") and kt.model_path is None:
+        message = "needs `ktransformers.model_path`, where config and tokenizer are, as in deepseek-ai/DeepSeek-R1"
+        yield Problem(("model",), message, ("ktransformers.model_path", "ktransformers.recipe"))
+    if not gguf and kt.kt_method is None:
+        message = "`recipe: current` needs `kt_method`, how the model's experts are stored, as in BF16 or FP8"
+        yield Problem(("ktransformers",), message, ("ktransformers.kt_method", "model.quant"))
+    if kt.kt_convert_from is not None and kt.kt_method not in ("AMXINT4", "AMXINT8"):
+        message = "is for `kt_method: AMXINT4` or AMXINT8"
+        yield Problem(("ktransformers", "kt_convert_from"), message, ("ktransformers.kt_method",))
+    if kt.kt_method in ("AMXINT4", "AMXINT8") and not (kt.kt_convert_from or kt.kt_weight_path):
+        message = f"`kt_method: {kt.kt_method}` needs `kt_convert_from` (bf16, fp16 or fp8), or `kt_weight_path`"
+        yield Problem(("ktransformers", "kt_method"), message, ("ktransformers.kt_convert_from",))
 
 
 # Where Ollama listens and keeps its models is the role's to say: behind the tunnel, on the data disk.

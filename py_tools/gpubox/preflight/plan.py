@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpubox.preflight import gpus, packages, storage, system, vllm
+from gpubox.preflight import gpus, ktransformers, ollama, packages, storage, system, vllm
 from gpubox.preflight.case import Case
 from gpubox.preflight.findings import Findings
 
@@ -25,6 +25,9 @@ CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     gpus.busy,
     packages.fit,
     vllm.options,
+    ollama.machine,
+    ollama.driver,
+    ollama.models,
     system.architecture,
     system.instructions,
     system.libc,
@@ -39,7 +42,15 @@ CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     storage.memory,
     storage.shared_memory,
     system.cores,
-    system.threads,
+    ktransformers.threads,
+    ktransformers.nodes,
+    ktransformers.memory,
+    ktransformers.disk,
+    ktransformers.compilers,
+    ktransformers.instructions,
+    ktransformers.options,
+    ktransformers.cards,
+    ktransformers.weights_directory,
     system.ports,
     system.clock,
     system.login,

@@ -140,19 +140,6 @@ def cores(case: Case) -> Iterator[Finding]:
         yield ok("cores", f"{cpu.effective:g} cores{host}")
 
 
-def threads(case: Case) -> Iterator[Finding]:
-    """More threads than cores collapse the speed of a spinning worker pool."""
-    section = case.box.ktransformers if case.box else None
-    asked, have = (section.cpu_infer if section else None), int(case.facts.cpu.effective)
-    if asked and have and asked > have:
-        yield blocker(
-            "threads",
-            f"`ktransformers.cpu_infer: {asked}`, but the box may use {have} cores: threads that wait for a core stall "
-            "all others",
-            f"`ktransformers.cpu_infer: {max(have - 2, 1)}`",
-        )
-
-
 def ports(case: Case) -> Iterator[Finding]:
     """Ports of the services, on 127.0.0.1 of the box."""
     taken = set(case.facts.listening) - set(case.facts.gpubox.service_ports)

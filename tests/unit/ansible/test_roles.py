@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from gpubox.boxfile import Guard, Ollama, PythonEnv, SmallGpt, Vllm
+from gpubox.boxfile import Guard, Ktransformers, Ollama, PythonEnv, SmallGpt, Vllm
 from gpubox.boxfile.engines import FlashAttn
 from unit.ansible.conftest import CHECKOUT
 
@@ -97,6 +97,7 @@ def test_entry_points_exist(role: Path) -> None:
     [
         ("flash_attn", FlashAttn),
         ("guard", Guard),
+        ("ktransformers", Ktransformers),
         ("ollama", Ollama),
         ("python_env", PythonEnv),
         ("small_gpt", SmallGpt),

@@ -20,7 +20,7 @@ TODAY = {"provider": "attach", "engine": "vllm", "model": "small-gpt"}
         ({"web_ui": False}, {}),
         ({"provider": "autodl"}, {}),
         ({"provider": "compshare", "count": 3}, {"count": "3 boxes"}),
-        ({"engine": "ktransformers"}, {"engine": "`ktransformers`"}),
+        ({"engine": "ktransformers"}, {}),
         ({"engine": "ollama", "model": None, "ollama": {"models": ["deepseek-r1:8b"]}}, {}),
         ({"model": {"source": "modelscope", "id": "Qwen/Qwen3-8B"}}, {}),
         ({"web_ui": True}, {"web_ui": "a web UI"}),

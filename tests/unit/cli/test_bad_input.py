@@ -64,11 +64,13 @@ def test_a_malformed_box_file_names_every_mistake(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_yet_is_refused_by_name(tmp_path: Path) -> None:
-    assert gpubox(tmp_path, "init", "x", "--template", "4090-ktransformers-r1").returncode == 0
+    assert gpubox(tmp_path, "init", "x", "--template", "local-demo").returncode == 0
+    box_file = tmp_path / "boxes/x.yml"
+    box_file.write_text(f"{box_file.read_text()}\nfinetune: {{recipe: recipes/r.yml}}\n")
     done = gpubox(tmp_path, "up", "x")
     assert done.returncode == 2
-    assert "engine" in done.stderr
-    assert "ktransformers" in done.stderr
+    assert "finetune" in done.stderr
+    assert "recipes/r.yml" in done.stderr
 
 
 NEED_A_HOME = {

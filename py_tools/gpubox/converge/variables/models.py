@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from gpubox.boxfile.models import ModelSource
+from gpubox.converge.variables import ktransformers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,11 +42,14 @@ def variables(box: BoxFile, environ: Mapping[str, str]) -> dict[str, object]:
 def downloads(box: BoxFile) -> list[dict[str, Any]]:
     """What jobs of the box fetch from hubs; the model that the engine serves is the first."""
     model = box.model
+    # KTransformers needs config and tokenizer besides its GGUF files, from another repository.
+    besides = ktransformers.downloads(box)
     # What lies on the box, or is sent there before the converge (gpubox.model_copy), needs no download.
     if not isinstance(model, ModelSource) or model.source not in _HUBS:
-        return []
+        return besides
     fields = model.model_dump(mode="json", exclude_none=True)
-    return [{"name": name(model), **{field: value for field, value in fields.items() if value not in ([], {})}}]
+    wanted = {"name": name(model), **{field: value for field, value in fields.items() if value not in ([], {})}}
+    return [wanted, *besides]
 
 
 def specs(box: BoxFile, environ: Mapping[str, str]) -> list[dict[str, Any]]:
