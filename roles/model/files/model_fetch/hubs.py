@@ -116,9 +116,7 @@ class HuggingFace:
                 "see `id`; a private one needs HF_TOKEN" if not self.token else "see `id`, and what HF_TOKEN may read"
             )
             return Asked(f"{where} has no model `{repository}`", hint)
-        return Unreachable(
-            f"{where} answers {answer.status} when it is asked for its files: {str(said)[:200]}".rstrip(": ")
-        )
+        return Unreachable(_broken(where, answer.status, str(said or "")[:200]), _LATER)
 
 
 class _Tree:

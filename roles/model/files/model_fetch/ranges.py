@@ -52,12 +52,6 @@ class Ranges:
         self._starts[first:last], self._ends[first:last] = [start], [end]
         return end - start - before
 
-    def remove(self, start: int, end: int) -> None:
-        """Take a range out."""
-        kept = [piece for low, high in self for piece in ((low, min(high, start)), (max(low, end), high))]
-        kept = [(low, high) for low, high in kept if low < high]
-        self._starts, self._ends = [low for low, _ in kept], [high for _, high in kept]
-
     def gaps(self, size: int) -> Iterator[Range]:
         """What of [0, size) is not in it, in order."""
         at = 0
