@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import supervisor
+
 from box.testbox.options import Bind
 from gpubox.ledger import Ledger
 from gpubox.remote.first_contact import ensure_identity, first_contact
@@ -25,6 +27,14 @@ ln -s /usr/bin/python3 {ROOT}/controller/bin/python
 python3 -m compileall -q {ROOT}/lib
 """
 
+# What keeps services running: supervisor itself is Python only, and comes from the tests' own environment.
+_SUPERVISED = f"""
+mkdir -p {ROOT}/supervisor
+cp /opt/files/keeper.sh /opt/files/autostart.sh {ROOT}/supervisor/
+cp -r /opt/supervisor {ROOT}/lib/supervisor
+{ROOT}/bin/boxctl boot
+"""
+
 
 def kept_box(
     boxes: BoxFactory,
@@ -33,10 +43,13 @@ def kept_box(
     data_size: int = 2 << 30,
     port: int | None = None,
     network: Literal["empty", "host"] = "empty",
+    supervised: bool = False,
 ) -> TestBox:
-    """A box `name`; `port` is that of a proxy to it, for callers that know it beforehand."""
-    box = boxes(data_size=data_size, binds=(Bind(str(_FILES), "/opt/files"),), network=network)
-    done = box.exec(_SET_UP)
+    """A box `name`; `port` is that of a proxy to it, for callers that know it beforehand. `supervised`: it has
+    services, too."""
+    binds = (Bind(str(_FILES), "/opt/files"), Bind(str(Path(supervisor.__file__).parent), "/opt/supervisor"))
+    box = boxes(data_size=data_size, binds=binds, network=network)
+    done = box.exec(_SET_UP + (_SUPERVISED if supervised else ""))
     assert done.exit_code == 0, done.stderr
     if port is None:
         enroll(box, name, box.port)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,14 +20,13 @@ from gpubox.remote.login import Login
 from gpubox.remote.transfer_line import Shared
 from keeping.box import ROOT, enroll, fill, kept_box, python
 from keeping.trouble import MIB, RESULTS, Interrupting, Telling
+from waits import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from box.testbox import BoxFactory, TestBox
 
-_PATIENCE = 60.0
 _MANY = f"import os\nfor n in range(300): open(f'{RESULTS}/{{n}}', 'wb').write(os.urandom(9000))"
 
 
@@ -110,10 +108,10 @@ def test_a_killed_command_leaves_nothing_running(
         enroll(kept, "other", line.port)
         try:
             with subprocess.Popen(tool.argv("backup", "other"), env=tool.env, cwd=tmp_path) as running:
-                _until(lambda: line.counts()["down"] > 8 * MIB)
+                until(lambda: line.counts()["down"] > 8 * MIB)
                 os.kill(running.pid, signal.SIGKILL)
-            _until(lambda: line.counts()["live"] == 0)
-            _until(lambda: kept.exec("pgrep -f 'boxctl sen[d]'").exit_code != 0)
+            until(lambda: line.counts()["live"] == 0)
+            until(lambda: kept.exec("pgrep -f 'boxctl sen[d]'").exit_code != 0)
         finally:
             tool.end()
 
@@ -186,10 +184,3 @@ def test_a_box_that_is_away_is_said(kept: TestBox, board: Board, home: Path, mon
         with pytest.raises(Unreachable):
             backup.backup("mybox", board=board, to=home)
     assert not home.exists()
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
