@@ -16,6 +16,8 @@ from keeping.box import ROOT, enroll, fill, kept_box, python
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from benchmarks.rented import TestBox
+
 ROUND_TRIPS_MS = (0, 40)
 GOAL = 2.0
 BIG = 512 << 20
@@ -50,7 +52,7 @@ def main(rounds: int = 3) -> str:
 
 
 @contextmanager
-def _box(fill_box: Callable[..., None]) -> Iterator[tuple[Gpubox, Proxy]]:
+def _box(fill_box: Callable[[TestBox], None]) -> Iterator[tuple[Gpubox, Proxy]]:
     home = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="gpubox-bench-", dir=home) as directory, BoxFactory() as boxes:
         tool = Gpubox(Path(directory))
@@ -68,13 +70,13 @@ def _box(fill_box: Callable[..., None]) -> Iterator[tuple[Gpubox, Proxy]]:
             tool.end()
 
 
-def _one_big(box: object) -> None:
-    fill(box, f"{ROOT}/results/all/model.bin", BIG)  # type: ignore[arg-type]
+def _one_big(box: TestBox) -> None:
+    fill(box, f"{ROOT}/results/all/model.bin", BIG)
 
 
-def _many_small(box: object) -> None:
+def _many_small(box: TestBox) -> None:
     python(
-        box,  # type: ignore[arg-type]
+        box,
         f"""
 import os
 for number in range({FILES}):
