@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _FINAL = {
     "file does not exist": "there is no such model; https://ollama.com/library lists names and tags",
     "not found": "there is no such model; https://ollama.com/library lists names and tags",
+    "tag is not available": "the repository's page lists its quantizations",
     "invalid model name": "names are written model:tag, owner/model:tag or host/owner/model:tag",
     "newer version of ollama": "set a newer `ollama.version`",
     "no space left": "free some space, or choose a smaller tag",
