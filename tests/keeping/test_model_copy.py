@@ -194,6 +194,9 @@ def test_a_folder_goes_up_and_what_left_it_goes(new_box: TestBox, board: Board, 
     wanted = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert wanted in sums(new_box, TARGET)
     assert again(board, ModelSource(source="folder", folder=str(folder))).sent == 0
+    # Killed before it was noted: what is there is recognised.
+    new_box.exec(f"rm {TARGET}/.gpubox-copied.json")
+    assert again(board, ModelSource(source="folder", folder=str(folder))).sent == 0
     # A file is changed on the box, one is gone and one has changed here: all three are seen.
     new_box.exec(f"printf rotten >> {TARGET}/model.safetensors")
     (folder / "sub" / "old.json").unlink()

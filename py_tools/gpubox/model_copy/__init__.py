@@ -126,8 +126,11 @@ class _Work:
         read = _Counted(step, "reading", sum(file.size for file in todo))
         known = there | (hashes(todo, read.add) if todo else {})
         self.files = [row | {"sha256": known[row["path"]]} for row in rows]
-        self.missing = [row for row in self.files if row["path"] not in there]
-        look = receiver.look(self.missing) if self.missing else {"parts": 0, "free": 0}
+        rest = [row for row in self.files if row["path"] not in there]
+        step.say(f"looking for {len(rest)} files on the box")
+        look: dict[str, Any] = receiver.look(rest) if rest else {"there": {}, "parts": 0, "free": 0}
+        self.missing = [row for row in rest if row["path"] not in look["there"]]
+        self._noted = not rest
         self._size = sum(row["size"] for row in self.missing)
         self._counted = _Counted(step, "sent", self._size)
         self._counted.add(look["parts"])
@@ -141,7 +144,7 @@ class _Work:
 
     def done(self, way: str) -> Copied:
         """All of it is there: noted on the box, and told."""
-        if self.missing:
+        if not self._noted:
             self._receiver.note(self.files)
         total = sum(row["size"] for row in self.files)
         return Copied(len(self.missing), self._came, len(self.files), total, way)

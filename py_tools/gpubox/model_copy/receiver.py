@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PROGRAM = Path(on_box.__file__)
 _PATIENCE = 10.0
+# Hundreds of GiB may have to be read from a slow disk.
+_READING = 4 * 3600.0
 
 
 class NoWay(Exception):
@@ -59,6 +61,8 @@ class Receiver:
         """
         quoted, line = shlex.quote(place), shlex.quote(known)
         done = self._host.run(
+            # Those of copies that were killed; they are worth nothing by then.
+            f"find {shlex.quote(self.workplace)} -name 'key-*' -mmin +1440 -delete; "
             f"umask 077; command -v ssh >/dev/null && ssh-keygen -q -t ed25519 -N '' -C '' -f {quoted} >&2 && "
             f"printf '%s\\n' {line} >{quoted}.known && cat {quoted}.pub"
         )
@@ -119,7 +123,7 @@ class Receiver:
 
     def _call(self, verb: str, files: list[dict[str, Any]]) -> str:
         stdin = json.dumps({"directory": self.directory, "files": files}).encode() + b"\n"
-        done = self._host.run(self._command(verb), stdin=stdin, timeout=600, check=False, retry=True)
+        done = self._host.run(self._command(verb), stdin=stdin, timeout=_READING, check=False, retry=True)
         said = done.stderr.strip().splitlines()
         with contextlib.suppress(ValueError, AttributeError, IndexError):
             said[-1] = json.loads(said[-1]).get("error", said[-1])

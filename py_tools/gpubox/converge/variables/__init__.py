@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpubox import builds, paths
 from gpubox.boxfile.models import SMALL_GPT
-from gpubox.converge.variables import guard, ktransformers, models, ollama, vllm
+from gpubox.converge.variables import folder, guard, ktransformers, models, ollama, vllm
 from gpubox.converge.variables.common import BILLED, section
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def role_variables(
         **section(box, "small_gpt"),
         **section(box, "flash_attn"),
         **models.variables(box, environ),
+        **folder.variables(box),
     }
     if box.provider == "local" and box.model == SMALL_GPT:
         # The box is this machine: a model that is trained once need not be trained again for the next box.
