@@ -61,7 +61,7 @@ def bring(board: Board, piece: Piece, size: int | None = None) -> None:
 def test_small_files_first_then_pieces_that_get_smaller(board: Board) -> None:
     first = take(board)
     assert (first.item.file.path, first.start, first.end) == ("c", 0, 10)
-    sizes = []
+    sizes: list[int] = []
     while (piece := take(board)).item.file.path == "w" and len(sizes) < 30:
         sizes.append(piece.end - piece.start)
         bring(board, piece)
@@ -105,7 +105,8 @@ def test_failures_that_brought_nothing_wait_longer_and_then_go_elsewhere(board: 
         froms.append(piece.route.hub.source)
         board.done(piece)
         board.failed(piece, Cut("nothing came"), now)
-        assert board.take(now, 4) is None or froms[-1] != board.items[1].route
+        if len(froms) < 3:
+            assert board.take(now, 4) is None, "it waits before it tries again"
         now += 31
     assert froms == ["modelscope"] * 3 + ["huggingface"]
 

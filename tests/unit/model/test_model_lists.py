@@ -15,8 +15,9 @@ from model_fetch.hubs import HuggingFace, ModelScope
 from model_fetch.spec import Settings, from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from model_fetch.http import Get
 
 COMMIT = "b443a932" + "0" * 32
 SHA = "a" * 64
@@ -66,9 +67,15 @@ def test_a_short_list_is_one_call() -> None:
     assert tree.asked == [""]
 
 
-def answering(status: int, body: object, **headers: str) -> Callable[[str, tuple[str, ...]], Answer]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda *_: Answer(status, named, json.dumps(body).encode())
+def answering(status: int, body: object, **headers: str) -> Get:
+    answer = Answer(
+        status, {name.replace("_", "-"): value for name, value in headers.items()}, json.dumps(body).encode()
+    )
+
+    def get(url: str, headers: tuple[str, ...]) -> Answer:
+        return answer
+
+    return get
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,7 @@ def test_hugging_face_tells_sha256_of_big_files_and_gits_checksum_of_small_ones(
         (answering(200, []), Unreachable, "it answers HTTP 200"),
     ],
 )
-def test_what_hugging_face_refuses(answer: Callable[..., Answer], error: type[Trouble], said: str) -> None:
+def test_what_hugging_face_refuses(answer: Get, error: type[Trouble], said: str) -> None:
     with pytest.raises(error) as caught:
         HuggingFace("https://hf.example").list(answer, "o/m", "v1")
     assert said in str(caught.value)
@@ -122,7 +129,7 @@ def test_what_hugging_face_refuses(answer: Callable[..., Answer], error: type[Tr
         (answering(200, "<html>"), Unreachable, "ModelScope (ms.example) does not list the model's files"),
     ],
 )
-def test_what_modelscope_refuses(answer: Callable[..., Answer], error: type[Trouble], said: str) -> None:
+def test_what_modelscope_refuses(answer: Get, error: type[Trouble], said: str) -> None:
     with pytest.raises(error) as caught:
         ModelScope("https://ms.example").list(answer, "o/m", "v1")
     assert said in str(caught.value)

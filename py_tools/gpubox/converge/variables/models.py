@@ -32,24 +32,17 @@ def variables(box: BoxFile, environ: Mapping[str, str]) -> dict[str, object]:
     found = downloads(box)
     if not found:
         return {}
+    served = _served(box)
     return {
         "model_downloads": found,
-        "gpubox_model_job": f"model-{found[0]['name']}",
+        **({"gpubox_model_job": f"model-{served[0]['name']}"} if served else {}),
         **{f"model_{name}": value for name, value in _environment(box, environ).items()},
     }
 
 
 def downloads(box: BoxFile) -> list[dict[str, Any]]:
-    """What jobs of the box fetch from hubs; the model that the engine serves is the first."""
-    model = box.model
-    # KTransformers needs config and tokenizer besides its GGUF files, from another repository.
-    besides = ktransformers.downloads(box)
-    # What lies on the box, or is sent there before the converge (gpubox.model_copy), needs no download.
-    if not isinstance(model, ModelSource) or model.source not in _HUBS:
-        return besides
-    fields = model.model_dump(mode="json", exclude_none=True)
-    wanted = {"name": name(model), **{field: value for field, value in fields.items() if value not in ([], {})}}
-    return [wanted, *besides]
+    """What jobs of the box fetch from hubs: the model that the engine serves, and what the engine needs besides."""
+    return [*_served(box), *ktransformers.downloads(box)]
 
 
 def specs(box: BoxFile, environ: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -70,6 +63,15 @@ def path(box: BoxFile, root: str) -> str | None:
     if box.model.source == "path" and box.model.path:
         return box.model.path.rstrip("/")
     return f"{root}/models/{name(box.model)}"
+
+
+def _served(box: BoxFile) -> list[dict[str, Any]]:
+    model = box.model
+    # What lies on the box, or is sent there before the converge (gpubox.model_copy), needs no download.
+    if not isinstance(model, ModelSource) or model.source not in _HUBS:
+        return []
+    fields = model.model_dump(mode="json", exclude_none=True)
+    return [{"name": name(model), **{field: value for field, value in fields.items() if value not in ([], {})}}]
 
 
 def _environment(box: BoxFile, environ: Mapping[str, str]) -> dict[str, str]:
