@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpubox.errors import Failed, Refused, UsageError
+from gpubox.words import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,13 +161,11 @@ def checked(place: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Ma
     """`verify`, raising `Failed` with the names of what is damaged."""
     manifest, damages = verify(place, on_bytes)
     if damages:
-        shown = [f"  {damage.path}: {damage.reason}" for damage in damages[:10]]
-        more = [f"  and {len(damages) - 10} more"] if len(damages) > 10 else []
         what = "1 file of the backup is not what it was:"
         if len(damages) > 1:
             what = f"{len(damages)} files of the backup are not what they were:"
         raise Failed(
-            "\n".join([what, *shown, *more]),
+            "\n".join([what, *shortened([f"{damage.path}: {damage.reason}" for damage in damages])]),
             where=str(place),
             hint=f"while the box still has them: `gpubox backup {manifest.name}` fetches them again",
         )

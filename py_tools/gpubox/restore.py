@@ -13,6 +13,7 @@ from gpubox.reach import reach
 from gpubox.remote.login import Login
 from gpubox.remote.transfer_push import Outgoing, Push
 from gpubox.remote.transfer_session import Session
+from gpubox.words import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # The history of the box that the backup is of; another box has its own.
 _HISTORY = frozenset({"logs", "converge runs"})
-_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +164,10 @@ def refuse(intent: RestorePlan, *, force: bool) -> None:
             hint="end that program, then restore again",
         )
     if intent.newer and not force:
-        shown = [f"  {_newer_words(placed)}" for placed in intent.newer[:_NAMED]]
-        more = [f"  and {len(intent.newer) - _NAMED} more"] if len(intent.newer) > _NAMED else []
+        shown = shortened([_newer_words(placed) for placed in intent.newer])
         count = "1 file on the box is" if len(intent.newer) == 1 else f"{len(intent.newer)} files on the box are"
         raise Refused(
-            "\n".join([f"{count} newer than the backup and would be lost:", *shown, *more]),
+            "\n".join([f"{count} newer than the backup and would be lost:", *shown]),
             where=intent.name,
             hint=f"`gpubox backup {intent.name}` brings them home first; `--force` overwrites them",
         )
@@ -223,11 +222,10 @@ def _root(root: str | None, name: str) -> str:
 
 
 def _failure(name: str, bad: dict[str, str]) -> TransferFailed:
-    shown = [f"  {path}: {reason}" for path, reason in sorted(bad.items())[:_NAMED]]
-    more = [f"  and {len(bad) - _NAMED} more"] if len(bad) > _NAMED else []
+    shown = shortened([f"{path}: {reason}" for path, reason in sorted(bad.items())])
     count = "1 file" if len(bad) == 1 else f"{len(bad)} files"
     return TransferFailed(
-        "\n".join([f"{count} did not arrive on the box:", *shown, *more]),
+        "\n".join([f"{count} did not arrive on the box:", *shown]),
         where=name,
         hint="what did arrive is kept; the same command sends the rest",
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 HIDDEN = "(hidden)"
 
@@ -43,6 +43,12 @@ def redacted(value: object, name: str = "") -> object:
     if isinstance(value, list | tuple):
         return [redacted(item) for item in value]
     return value
+
+
+def shortened(lines: Sequence[str], most: int = 10) -> list[str]:
+    """The first lines of a list, each indented, and how many more there are."""
+    more = [f"  and {len(lines) - most} more"] if len(lines) > most else []
+    return [*(f"  {line}" for line in lines[:most]), *more]
 
 
 def money(amount: Decimal, currency: str | None) -> str:

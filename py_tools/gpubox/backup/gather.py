@@ -14,6 +14,7 @@ from gpubox.backups import Saved
 from gpubox.errors import RemoteCommandFailed, TransferFailed
 from gpubox.remote.transfer_item import ROTTEN, Item
 from gpubox.remote.transfer_tasks import SMALL
+from gpubox.words import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _SPARE = 64 << 20
 _READERS = 2
 _ROUNDS = 3
-_NAMED = 10
 
 
 class Gather:
@@ -292,11 +292,10 @@ class Gather:
 
 
 def _failure(name: str, bad: dict[str, str]) -> TransferFailed:
-    shown = [f"  {path}: {reason}" for path, reason in sorted(bad.items())]
-    more = [f"  and {len(shown) - _NAMED} more"] if len(shown) > _NAMED else []
+    shown = shortened([f"{path}: {reason}" for path, reason in sorted(bad.items())])
     count = "1 file" if len(bad) == 1 else f"{len(bad)} files"
     return TransferFailed(
-        "\n".join([f"{count} did not come home whole:", *shown[:_NAMED], *more]),
+        "\n".join([f"{count} did not come home whole:", *shown]),
         where=name,
         hint="what did come is kept; the same command fetches the rest (stop what still writes to them first)",
     )

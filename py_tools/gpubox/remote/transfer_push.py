@@ -14,7 +14,7 @@ from gpubox.remote import explain, ssh_config
 from gpubox.remote.transfer_fetch import PAUSES
 from gpubox.remote.transfer_part import SEGMENT
 from gpubox.remote.transfer_session import Session
-from gpubox.remote.transfer_tasks import SMALL
+from gpubox.remote.transfer_tasks import SMALL, groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # Each is a login of its own.
 _CONNECTIONS = 4
-_BATCH = 2 << 20
-_BATCH_FILES = 128
 _AHEAD = 3
 
 
@@ -80,7 +78,7 @@ class Push:
     def send(self, files: Sequence[Outgoing]) -> None:
         """Send all of these; every one has its name on the box afterwards, or stands in `bad`."""
         big = [file for file in files if file.size > SMALL]
-        tasks = _batches([file for file in files if file.size <= SMALL])
+        tasks = [_batch(group) for group in groups(file for file in files if file.size <= SMALL)]
         for file, there in zip(big, self._segments_of(big), strict=True):
             tasks += _segments(file, there)
         self._run(tasks)
@@ -174,17 +172,9 @@ class Push:
                 return
 
 
-def _batches(files: Sequence[Outgoing]) -> list[_Task]:
-    tasks: list[_Task] = []
-    for file in files:
-        last = tasks[-1] if tasks else None
-        if last is None or last.size + file.size > _BATCH or len(last.content) >= _BATCH_FILES:
-            last = _Task({"do": "small", "files": []}, [], 0)
-            tasks.append(last)
-        last.request["files"].append(file.there)
-        last.content.append((file.source, 0, file.size))
-        last.size += file.size
-    return tasks
+def _batch(files: Sequence[Outgoing]) -> _Task:
+    content = [(file.source, 0, file.size) for file in files]
+    return _Task({"do": "small", "files": [file.there for file in files]}, content, sum(file.size for file in files))
 
 
 def _segments(file: Outgoing, there: list[int]) -> list[_Task]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gpubox.remote.transfer_part import SEGMENT, Segment
 
@@ -24,6 +24,14 @@ _BOLDER = 4 << 10
 # than it takes away. The rate of a line's first half second says little about it.
 _FIRST_SECONDS = 0.5
 _WORTH_SECONDS = 2.0
+
+
+class _Sized(Protocol):
+    @property
+    def size(self) -> int: ...
+
+
+_File = TypeVar("_File", bound=_Sized)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,14 +70,19 @@ class Pace:
 
 def batches(items: Iterable[Item]) -> list[Batch]:
     """Small files, together as far as one request goes."""
-    made: list[Batch] = []
-    for item in items:
-        last = made[-1] if made else None
-        if last is None or last.size + item.size > _BATCH or len(last.items) >= _BATCH_FILES:
-            last = Batch()
-            made.append(last)
-        last.items.append(item)
-        last.size += item.size
+    return [Batch(group, sum(item.size for item in group)) for group in groups(items)]
+
+
+def groups(files: Iterable[_File]) -> list[list[_File]]:
+    """What has a `size`, in groups of which each is one request."""
+    made: list[list[_File]] = []
+    size = 0
+    for file in files:
+        if not made or size + file.size > _BATCH or len(made[-1]) >= _BATCH_FILES:
+            made.append([])
+            size = 0
+        made[-1].append(file)
+        size += file.size
     return made
 
 
