@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from gpubox import backup as saving
 from gpubox import backups, orders, prices, receipt
-from gpubox.durations import in_words
 from gpubox.errors import Failed, GpuboxError, Refused, RemoteCommandFailed, Unreachable
 from gpubox.ledger import Ledger
 from gpubox.providers import provider
 from gpubox.providers.attach import how_by_hand
 from gpubox.providers.clock import WALL
 from gpubox.receipt import Receipt
-from gpubox.releasing import bill, give_back
+from gpubox.releasing import give_back
 from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
@@ -25,10 +23,11 @@ from gpubox.remote.tunnel import stop_tunnels
 from gpubox.renting import power_off, power_on
 from gpubox.takedown import Plan
 from gpubox.takedown_look import in_short, look
+from gpubox.teardown import Teardown, cannot_be_seen, ending_in_a_refusal, saying_what_is_left
 from gpubox.words import exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from gpubox.converge.progress import Board
     from gpubox.ledger import BackupRecord, BoxRecord
@@ -45,20 +44,6 @@ class _Saved:
     size: int = 0
     notes: tuple[str, ...] = ()
     left: int | None = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Teardown:
-    """One `down`: what it works with, and where things go."""
-
-    ledger: Ledger
-    source: Provider
-    board: Board
-    results: Path | None
-    to: Path | None
-    discard: bool
-    balance: Balance | None
-    clock: Clock
 
 
 def down(
@@ -82,16 +67,13 @@ def down(
         record = ledger.get(name)
         source = provider(record.provider)
         before = _balance(ledger, source)
-        teardown = _Teardown(ledger, source, board, results, to, discard, before, clock)
-        if source.releases and record.provider_ref is None:
-            with board.step("was it ever rented?") as step:
-                found = orders.settle(ledger, record, source, say=step.say, clock=clock)
-                step.say(found.provider_ref or "" if found else "no")
+        teardown = Teardown(ledger, source, board, results, to, discard, before, clock)
+        with saying_what_is_left(teardown, name, but=Refused):
+            found = _settled(teardown, record)
             if found is None:
                 never = Plan(record, "gone", "nothing", releases=True, reason="it was never rented")
                 return _receipt(teardown, never, _Saved(), still=None)
-            record = found
-        intent, woken = _looked_at(teardown, record)
+            intent, woken = _looked_at(teardown, found)
         with board.aside():
             agreed = confirm(intent)
         if not agreed:
@@ -99,7 +81,7 @@ def down(
                 _off_again(teardown, name)
             raise Refused("nothing was done", where=name)
         ledger.audit(name, "down", "begun", {"seen": intent.seen, "bytes": intent.size, "discard": discard})
-        with _saying_what_is_left(teardown, name):
+        with saying_what_is_left(teardown, name):
             saved = _save_and_stop(teardown, intent)
         return _end(teardown, replace(intent, record=ledger.get(name)), saved)
 
@@ -109,7 +91,17 @@ def results_place(name: str, below: Path = Path("gpubox-results")) -> Path:
     return below.absolute() / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _looked_at(teardown: _Teardown, record: BoxRecord) -> tuple[Plan, bool]:
+def _settled(teardown: Teardown, record: BoxRecord) -> BoxRecord | None:
+    """The box, with the name that its provider gave it; None when it was never rented."""
+    if not teardown.source.releases or record.provider_ref is not None:
+        return record
+    with teardown.board.step("was it ever rented?") as step:
+        found = orders.settle(teardown.ledger, record, teardown.source, say=step.say, clock=teardown.clock)
+        step.say(found.provider_ref or "" if found else "no")
+    return found
+
+
+def _looked_at(teardown: Teardown, record: BoxRecord) -> tuple[Plan, bool]:
     """The plan, and whether the box had to be powered on for it. Raises `Refused` when what is there would be lost."""
     ledger, source, board, name = teardown.ledger, teardown.source, teardown.board, record.name
     with board.step("what exists only on the box") as step:
@@ -122,11 +114,11 @@ def _looked_at(teardown: _Teardown, record: BoxRecord) -> tuple[Plan, bool]:
     if intent.seen == "unseen" and off and not teardown.discard:
         return _looked_at_after_power_on(teardown, intent), True
     if intent.seen == "unseen" and not teardown.discard:
-        raise _cannot_be_seen(teardown, intent, intent.reason or "")
+        raise cannot_be_seen(teardown, intent, intent.reason or "")
     return intent, False
 
 
-def _looked_at_after_power_on(teardown: _Teardown, intent: Plan) -> Plan:
+def _looked_at_after_power_on(teardown: Teardown, intent: Plan) -> Plan:
     """A disk can only be looked at when its box is on; when nobody can look, it is off again afterwards."""
     ledger, source, board, name = teardown.ledger, teardown.source, teardown.board, intent.name
     board.note(f"`{name}` is off: it is powered on to look at its disk")
@@ -138,14 +130,14 @@ def _looked_at_after_power_on(teardown: _Teardown, intent: Plan) -> Plan:
     except GpuboxError as error:
         _off_again(teardown, name)
         reason = f"it is off, and cannot be powered on: {error.message}"
-        raise _cannot_be_seen(teardown, intent, reason, first=error.hint) from error
+        raise cannot_be_seen(teardown, intent, reason, first=error.hint) from error
     if seen.seen == "unseen":
         _off_again(teardown, name)
-        raise _cannot_be_seen(teardown, seen, seen.reason or "")
+        raise cannot_be_seen(teardown, seen, seen.reason or "")
     return seen
 
 
-def _off_again(teardown: _Teardown, name: str) -> None:
+def _off_again(teardown: Teardown, name: str) -> None:
     """As it was before we came. Should that go wrong, it is said, and what led here is raised all the same."""
     record = teardown.ledger.get(name)
     if record.state != "running":
@@ -157,7 +149,7 @@ def _off_again(teardown: _Teardown, name: str) -> None:
         teardown.board.note(error.message)
 
 
-def _save_and_stop(teardown: _Teardown, intent: Plan) -> _Saved:
+def _save_and_stop(teardown: Teardown, intent: Plan) -> _Saved:
     """Bring everything home and end everything on the box; what is written until the last program ends comes too."""
     name, ledger = intent.name, teardown.ledger
     if intent.kept and intent.seen in {"saved", "gone"} and intent.last_backup is not None:
@@ -183,7 +175,7 @@ def _save_and_stop(teardown: _Teardown, intent: Plan) -> _Saved:
     return _Saved(made.place, made.files, made.size, made.notes, left)
 
 
-def _only_the_last(teardown: _Teardown, first: Path, last: Path) -> None:
+def _only_the_last(teardown: Teardown, first: Path, last: Path) -> None:
     """Of the two backups of one teardown the one of the resting box stays; the other only if it has what that lacks."""
     try:
         lacking = backups.succeed(first, last)
@@ -195,7 +187,7 @@ def _only_the_last(teardown: _Teardown, first: Path, last: Path) -> None:
         teardown.board.note(f"`{first}` stays: it has {what} that went when the services ended (`{lacking[0]}`)")
 
 
-def _from_backup(teardown: _Teardown, intent: Plan, last: BackupRecord) -> _Saved:
+def _from_backup(teardown: Teardown, intent: Plan, last: BackupRecord) -> _Saved:
     """A box that is off since an earlier run has saved everything: its backup is looked at again."""
     stop_tunnels(intent.name)
     try:
@@ -210,7 +202,7 @@ def _from_backup(teardown: _Teardown, intent: Plan, last: BackupRecord) -> _Save
     return _Saved(last.place, last.files, last.size, (), 0)
 
 
-def _verify(teardown: _Teardown, place: Path) -> None:
+def _verify(teardown: Teardown, place: Path) -> None:
     with teardown.board.step("verify what came home") as step:
         manifest = backups.checked(place)
         step.say(f"{len(manifest.files)} files, {manifest.size / 2**20:.1f} MiB, every SHA-256 verified")
@@ -230,7 +222,7 @@ def _stop(record: BoxRecord) -> int:
     return int(answer.get("left", 0))
 
 
-def _end(teardown: _Teardown, intent: Plan, saved: _Saved) -> Receipt:
+def _end(teardown: Teardown, intent: Plan, saved: _Saved) -> Receipt:
     """Give the box back, where it can be; write the receipt; then close it in the ledger."""
     ledger, source, record = teardown.ledger, teardown.source, intent.record
     made: list[Receipt] = []
@@ -243,7 +235,7 @@ def _end(teardown: _Teardown, intent: Plan, saved: _Saved) -> Receipt:
             _refuse_a_second(teardown, gone)
             made.append(_receipt(teardown, replace(intent, record=gone), saved, still=None))
 
-        with teardown.board.step(f"give the box back to `{record.provider}`") as step, _ending_in_a_refusal(record):
+        with teardown.board.step(f"give the box back to `{record.provider}`") as step, ending_in_a_refusal(record):
             _give_back(teardown, record, step.say, close)
             step.say("gone")
     ledger.audit(record.name, "down", "done", asdict(made[-1]))
@@ -251,20 +243,28 @@ def _end(teardown: _Teardown, intent: Plan, saved: _Saved) -> Receipt:
 
 
 def _give_back(
-    teardown: _Teardown, record: BoxRecord, say: Callable[[str], None], close: Callable[[BoxRecord], None]
+    teardown: Teardown, record: BoxRecord, say: Callable[[str], None], close: Callable[[BoxRecord], None]
 ) -> None:
     ledger, source = teardown.ledger, teardown.source
     try:
         give_back(ledger, record, source, say=say, clock=teardown.clock, closing=close)
     except (Unreachable, Failed):
         # The call may have been heard although its answer was lost.
-        if source.state(record) != "gone":
+        if not _is_gone(source, record):
             raise
         record = ledger.get(record.name)
         give_back(ledger, record, source, say=say, clock=teardown.clock, closing=close)
 
 
-def _refuse_a_second(teardown: _Teardown, record: BoxRecord) -> None:
+def _is_gone(source: Provider, record: BoxRecord) -> bool:
+    """False also when the provider does not say: what led here is then what is told."""
+    try:
+        return source.state(record) == "gone"
+    except GpuboxError:
+        return False
+
+
+def _refuse_a_second(teardown: Teardown, record: BoxRecord) -> None:
     """One order, one box: should its provider have made two of it, the other one is not forgotten."""
     if record.order is None or not teardown.source.bills:
         return
@@ -277,7 +277,7 @@ def _refuse_a_second(teardown: _Teardown, record: BoxRecord) -> None:
         )
 
 
-def _receipt(teardown: _Teardown, intent: Plan, saved: _Saved, *, still: str | None) -> Receipt:
+def _receipt(teardown: Teardown, intent: Plan, saved: _Saved, *, still: str | None) -> Receipt:
     ledger, record = teardown.ledger, intent.record
     now = ledger.now()
     rates = next((b.rates for b in ledger.bills() if b.record.created_at == record.created_at), ())
@@ -325,59 +325,3 @@ def _balance(ledger: Ledger, source: Provider) -> Balance | None:
         return prices.note_balance(ledger, source)
     except GpuboxError:
         return None
-
-
-def _cannot_be_seen(teardown: _Teardown, intent: Plan, reason: str, *, first: str | None = None) -> Refused:
-    name, last, heard = intent.name, intent.last_backup, intent.last_heard
-    record = teardown.ledger.get(name)
-    since = f"it last answered at {heard:%Y-%m-%d %H:%M} UTC" if heard else "it has never answered"
-    kept = f"the last backup is of {last.at:%Y-%m-%d %H:%M} UTC ({last.place})" if last else "nothing was backed up"
-    cost = f"; it is still rented and costs {bill(record)}" if record.price_per_hour is not None else ""
-    mend = f"`gpubox start {name}` and try again" if record.root else f"set it up with `gpubox up {name}`"
-    return Refused(
-        f"what exists only on the box cannot be seen ({reason}), and would be lost: {since}; {kept}{cost}",
-        where=name,
-        hint=f"{first + '; then ' if first else ''}{mend}, or give it up with `gpubox down {name} --discard`",
-    )
-
-
-@contextmanager
-def _saying_what_is_left(teardown: _Teardown, name: str) -> Iterator[None]:
-    """What goes wrong before the box is given back: it still runs, costs money, and nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        teardown.board.note(f"{_what_is_left(teardown, name)}; `gpubox down {name}` goes on")
-        raise
-    except GpuboxError as error:
-        # What went wrong with files is a failure; whatever else stands in the way keeps money flowing.
-        kind = type(error) if isinstance(error, Failed | Refused) else Refused
-        first = f"{error.hint}; then " if error.hint else ""
-        raise kind(
-            f"{error.message}; {_what_is_left(teardown, name)}",
-            where=error.where or name,
-            hint=f"{first}`gpubox down {name}` goes on where this ended",
-        ) from error
-
-
-def _what_is_left(teardown: _Teardown, name: str) -> str:
-    record = teardown.ledger.get(name)
-    if not teardown.source.bills:
-        return f"`{name}` was not given up"
-    rented = in_words(teardown.ledger.now() - record.created_at)
-    return f"`{name}` is still rented (since {rented}), and bills {bill(record)}"
-
-
-@contextmanager
-def _ending_in_a_refusal(record: BoxRecord) -> Iterator[None]:
-    """What `give_back` raises says already what bills; a script is to see one exit code for it."""
-    try:
-        yield
-    except Failed:
-        raise
-    except GpuboxError as error:
-        raise Refused(
-            error.message,
-            where=error.where or record.name,
-            hint=f"`gpubox down {record.name}` goes on where this ended",
-        ) from error

@@ -34,7 +34,8 @@ def give_back(
     when it is gone and the ledger still has it: whoever is killed there is called again. Raises `Refused` when the
     provider says yes and the box stays, and what the provider raises; both with what still bills. Again is safe.
     """
-    state = source.state(record)
+    with _saying_that_it_bills(record):
+        state = source.state(record)
     if state != "gone":
         if state != "stopped":
             say("powering it off")
@@ -86,13 +87,22 @@ def _release(record: BoxRecord, source: Provider, clock: Clock, say: Callable[[s
 def _step(ledger: Ledger, record: BoxRecord, action: str) -> Iterator[None]:
     detail = {"ref": record.provider_ref}
     ledger.audit(record.name, action, "begun", detail)
+    with _saying_that_it_bills(record):
+        try:
+            yield
+        except GpuboxError as error:
+            ledger.audit(record.name, action, "failed", {**detail, "error": error.message})
+            raise
+    ledger.audit(record.name, action, "done", detail)
+
+
+@contextmanager
+def _saying_that_it_bills(record: BoxRecord) -> Iterator[None]:
     try:
         yield
     except GpuboxError as error:
-        ledger.audit(record.name, action, "failed", {**detail, "error": error.message})
         raise type(error)(
             f"{error.message}; the box is not gone, and bills ({bill(record)})",
             where=error.where or record.name,
             hint=error.hint or f"`gpubox down {record.name}` goes on where this ended",
         ) from error
-    ledger.audit(record.name, action, "done", detail)

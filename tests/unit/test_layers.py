@@ -17,7 +17,7 @@ LAYERS = (
     ("cli",),
     ("demo", "doctor", "dry_run"),
     ("up", "down", "add", "power", "chats", "logs", "bench", "cost", "offers", "sweep", "shell"),
-    ("takedown_look", "preparing"),
+    ("takedown_look", "preparing", "teardown"),
     ("takedown",),
     ("backup", "restore", "model_copy"),
     ("wheelhouse",),

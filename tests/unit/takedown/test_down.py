@@ -143,11 +143,28 @@ def test_an_answer_that_is_lost_after_the_release_is_looked_into(owner: Owner) -
 def test_a_provider_that_is_out_of_reach_is_no_reason_to_forget_a_box(owner: Owner) -> None:
     owner.rents()
     _status_500(owner.sim.faults)
-    with pytest.raises(GpuboxError):
-        owner.down()
-    assert owner.known() is not None
+    refused(owner, "`mybox` is still rented", "bills 1.88 CNY per hour", "`gpubox down mybox` goes on")
     owner.sim.faults.restart()
     assert owner.down().released
+
+
+def test_a_provider_that_falls_silent_in_the_middle_of_it(owner: Owner) -> None:
+    owner.rents()
+    # The look, and then the first question on the way out, and the one that would excuse it.
+    owner.sim.faults.restart().http("status", 2, times=FOREVER)
+    refused(owner, "the box is not gone, and bills (1.88 CNY per hour)", "gpubox down mybox")
+    owner.sim.faults.restart()
+    assert owner.down().released
+
+
+def test_when_nobody_can_tell_whether_it_was_rented_that_is_said(owner: Owner) -> None:
+    with owner.ledger() as ledger:
+        ledger.add("mybox", "autodl", order="gpubox-mybox-0123abcd")
+        ledger.audit("mybox", "create", "begun", {"order": "gpubox-mybox-0123abcd"})
+    owner.sim.faults.http("list", times=FOREVER)
+    refused(owner, "gpubox down mybox")
+    owner.sim.faults.restart()
+    assert "never rented" in owner.down().notes[0]
 
 
 def test_a_box_that_somebody_else_has_released_is_taken_off_the_ledger(owner: Owner) -> None:
