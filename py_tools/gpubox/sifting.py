@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FILTERS = ("gpu", "count", "ram", "price", "region")
 _FLAGS = {"gpu": "--gpu", "count": "--count", "ram": "--ram", "price": "--max-price", "region": "--region"}
 _FAMILY = re.compile(r"\b(nvidia|geforce|rtx|gtx|tesla) *", re.IGNORECASE)
+_MEMORY = re.compile(r" *\b[0-9]+ ?(g|gb|gib)\b", re.IGNORECASE)
 _STOCK = {True: 0, None: 1, False: 2}
 
 
@@ -91,7 +92,7 @@ def no_match(sifted: Sifted, wish: Wish) -> NoStock:
         return NoStock("no account offers anything", hint="`gpubox doctor` checks each account")
     if wish.gpu and any(miss.filter == "gpu" for miss in sifted.misses):
         # The families that many names share would make all of them look near.
-        models = {_FAMILY.sub("", name): name for name in sifted.cards}
+        models = {_MEMORY.sub("", _FAMILY.sub("", name)): name for name in sifted.cards}
         near = did_you_mean(_FAMILY.sub("", wish.gpu), models)
         guess = f"; did you mean `{models[near]}`?" if near else ""
         return NoStock(f"no account rents a `{wish.gpu}`{guess}", hint=f"choose one of: {', '.join(sifted.cards)}")

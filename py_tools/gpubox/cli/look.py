@@ -164,7 +164,9 @@ def _service_row(item: dict[str, Any]) -> tuple[str, ...]:
 def _job_row(item: dict[str, Any]) -> tuple[str, ...]:
     from gpubox.converge.jobs import job_words
 
-    words = str(item.get("last_error") or "") or job_words(item.get("progress") or {})
+    # Of a job that is done, the last line of its log is no error.
+    error = None if item["state"] == "done" else item.get("last_error")
+    words = str(error or "") or job_words(item.get("progress") or {})
     return (str(item["name"]), str(item["state"]), duration(_took(item)), _dash(item.get("exit_code")), words)
 
 
