@@ -1,6 +1,7 @@
 """Every command line that the role `vllm` renders is accepted by vLLM's own argument parser.
 
-The release for CUDA 12 is asked by tests/build/test_vllm_parser.py. The command lines are those of the unit test's fixtures, which compares them with what the role really renders.
+The release for CUDA 12 is asked by tests/build/test_vllm_parser.py. The command lines are those of the unit test's
+fixtures, which compares them with what the role really renders.
 """
 
 from __future__ import annotations
