@@ -17,7 +17,7 @@ import json
 import site
 import sys
 import types
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 from unittest.mock import MagicMock
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ REAL = {"sglang.srt.server_args", "sglang.srt.environ", "sglang.srt.server_args_
 class Absent(types.ModuleType):
     """Has every name."""
 
-    __path__: ClassVar[list[str]] = []
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
 
     def __getattr__(self, name: str) -> MagicMock:
         if name.startswith("__"):
