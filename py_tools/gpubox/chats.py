@@ -44,18 +44,18 @@ class Chat:
     def __exit__(self, *_: object) -> None:
         """The tunnel ends with this process, unless it was there before."""
 
-    def stream(self, question: str, say: Callable[[str], None]) -> None:
-        """Ask once; the answer comes piece by piece."""
-        for piece in chat.ask(self._url, str(self._model), self._messages(question), **self._options):
+    def stream(self, question: str, say: Callable[[str], None], think: Callable[[str], None] | None = None) -> None:
+        """Ask once; the answer comes piece by piece, and so do a reasoning model's thoughts."""
+        for piece in chat.ask(self._url, str(self._model), self._messages(question), think=think, **self._options):
             say(piece)
 
     def answer(self, question: str) -> dict[str, Any]:
         """Ask once; `{"model","question","answer","usage","seconds","first_token_seconds"}`."""
         return chat.answer(self._url, str(self._model), self._messages(question), **self._options)
 
-    def converse(self, say: Callable[[str], None]) -> None:
+    def converse(self, say: Callable[[str], None], think: Callable[[str], None] | None = None) -> None:
         """Ask and answer until the person leaves."""
-        chat.repl(self._url, str(self._model), say=say, system=self._system, **self._options)
+        chat.repl(self._url, str(self._model), say=say, think=think, system=self._system, **self._options)
 
     def _messages(self, question: str) -> list[dict[str, str]]:
         system = [{"role": "system", "content": self._system}] if self._system else []

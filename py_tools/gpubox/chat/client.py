@@ -12,7 +12,7 @@ from gpubox.chat.refusals import cut, refusal, unreachable
 from gpubox.errors import Failed, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     import httpx
 
@@ -30,17 +30,28 @@ def ask(
     api_key: str | None = None,
     temperature: float = 0,
     max_tokens: int | None = None,
+    think: Callable[[str], None] | None = None,
     silence: float = SILENCE_S,
 ) -> Generator[str, None, None]:
     """The answer to `messages`, piece by piece; `base_url` ends in `/v1`. Closing the iterator stops the engine's work.
 
+    `think` hears a reasoning model's thoughts, where the engine sends them apart, and an empty line when they end.
     Raises `Unreachable` when nothing answers, `LinkLost` when the answer was cut or nothing came for `silence` seconds,
     `AuthFailed` for a wrong key, `UsageError` for an unknown model or a request the engine refuses, `Failed` when the
     engine itself fails.
     """
     request = _request(model, messages, temperature, max_tokens)
+    thinking = False
     for event in _events(base_url, request, api_key, silence):
-        yield from _pieces(event)
+        for thought in _pieces(event, "reasoning", "reasoning_content"):
+            thinking = True
+            if think is not None:
+                think(thought)
+        for piece in _pieces(event, "content"):
+            if thinking and think is not None:
+                think("\n\n")
+            thinking = False
+            yield piece
 
 
 def answer(
@@ -64,7 +75,7 @@ def answer(
     first: float | None = None
     for event in _events(base_url, request, api_key, silence):
         usage = event.get("usage") or usage
-        for piece in _pieces(event):
+        for piece in _pieces(event, "content"):
             first = first if first is not None else time.monotonic() - begun
             pieces.append(piece)
     return {
@@ -140,9 +151,11 @@ def _event(base_url: str, data: str) -> dict[str, Any]:
     return event
 
 
-def _pieces(event: dict[str, Any]) -> Iterator[str]:
+def _pieces(event: dict[str, Any], *fields: str) -> Iterator[str]:
+    """What the event adds to one of the fields: engines call the same thing by several names."""
     for choice in event.get("choices") or ():
-        if piece := (choice.get("delta") or {}).get("content"):
+        delta = choice.get("delta") or {}
+        if piece := next((delta[field] for field in fields if delta.get(field)), None):
             yield piece
 
 

@@ -67,6 +67,7 @@ def repl(
     api_key: str | None = None,
     temperature: float = 0,
     max_tokens: int | None = None,
+    think: Callable[[str], None] | None = None,
 ) -> None:
     """Ask and answer until the person leaves; without a terminal, all of stdin is one question.
 
@@ -75,7 +76,9 @@ def repl(
     """
 
     def answer(messages: list[dict[str, str]]) -> Generator[str, None, None]:
-        return ask(base_url, model, messages, api_key=api_key, temperature=temperature, max_tokens=max_tokens)
+        return ask(
+            base_url, model, messages, api_key=api_key, temperature=temperature, max_tokens=max_tokens, think=think
+        )
 
     conversation = Conversation(answer, system)
     if read is None and not sys.stdin.isatty():

@@ -82,11 +82,11 @@ def chat_command(
             raise click.UsageError("stdin held no question")
     with Chat(name, model=model, system=system, temperature=temperature, max_tokens=max_tokens) as chat:
         if not question:
-            chat.converse(_write)
+            chat.converse(_write, _think)
         elif as_json:
             emit_json(chat.answer(question))
         else:
-            chat.stream(question, _write)
+            chat.stream(question, _write, _think)
             _write("\n")
 
 
@@ -140,6 +140,11 @@ def bench_command(
     head, rows = level_rows(result)
     emit_table(head, rows)
     click.echo(f"records, table and picture: {result.results}", err=True)
+
+
+def _think(piece: str) -> None:
+    """A reasoning model's thoughts are no part of the answer, and so not of stdout."""
+    click.secho(piece, dim=True, nl=False, err=True)
 
 
 def _write(text: str) -> None:

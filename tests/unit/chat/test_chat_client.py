@@ -26,6 +26,17 @@ def test_an_answer_comes_piece_by_piece(engine: Engine) -> None:
     assert (body["model"], body["stream"], body["temperature"], body["max_tokens"]) == ("small", True, 0, 7)
 
 
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_thoughts_are_told_apart_from_the_answer(engine: Engine, field: str) -> None:
+    thoughts = [{"choices": [{"delta": {field: piece, "content": ""}}]} for piece in ("嗯", "……")]
+    lines = [f"data: {json.dumps(thought)}\n\n".encode() for thought in thoughts]
+    engine.script = Script(chunks=[ROLE, *lines, event("我是"), event("小模型"), USAGE, DONE])
+    heard: list[str] = []
+    assert list(chat.ask(engine.url, "small", QUESTION, think=heard.append)) == ["我是", "小模型"]
+    assert heard == ["嗯", "……", "\n\n"]
+    assert list(chat.ask(engine.url, "small", QUESTION)) == ["我是", "小模型"]
+
+
 def test_pieces_arrive_before_the_answer_is_whole(engine: Engine) -> None:
     engine.script = Script(chunks=[event("first")], end="hang")
     pieces = chat.ask(engine.url, "small", QUESTION)
