@@ -175,7 +175,7 @@ def _models(box: BoxFile, notes: list[str], found: list[Finding]) -> tuple[model
 
 def _fetch(forecast: models.Forecast) -> Step:
     rate = matrix().estimate("rate")
-    why = f"{forecast.files} files from {forecast.source}"
+    why = f"{forecast.files} file{'s' * (forecast.files != 1)} from {forecast.source}"
     return Step(
         f"model {forecast.name}", forecast.bytes / rate, forecast.bytes, forecast.bytes, why, chain=forecast.name
     )
