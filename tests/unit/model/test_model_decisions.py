@@ -96,6 +96,24 @@ def test_a_slow_connection_gets_help(board: Board) -> None:
     assert slow.at < slow.end
 
 
+def test_a_silent_connection_at_the_end_is_left(board: Board) -> None:
+    bring(board, take(board))
+    pieces = []
+    while piece := board.take(0.0, 1):
+        pieces.append(piece)
+    silent = pieces.pop()
+    for piece in pieces:
+        bring(board, piece)
+    stopped: list[bool] = []
+    end, silent.at = silent.end, silent.end - 1000
+    silent.last, silent.stop = 4.0, lambda: stopped.append(True)
+    assert board.take(5.0, 4) is None
+    helper = take(board, 9.5)
+    assert (helper.start, helper.end) == (silent.at, end)
+    assert stopped == [True]
+    assert board.take(30.0, 4) is None, "once is enough, and the helper is not silent yet"
+
+
 def test_failures_that_brought_nothing_wait_longer_and_then_go_elsewhere(board: Board) -> None:
     board.routes.append(other())
     bring(board, take(board))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -223,3 +224,18 @@ def test_a_spec_has_no_other_fields_and_no_shown_tokens() -> None:
     assert spec.settings.modelscope_token == "ms_secret"
     assert spec.directory == "/data/m"
     assert "ms_secret" not in repr(spec)
+
+
+def test_nobody_waits_for_a_dead_line_once_another_one_has_answered() -> None:
+    ways = routes.routes("huggingface", Settings(network_turbo=""), {})
+    dead = threading.Event()
+
+    def ask(way: routes.Route) -> str:
+        if way is ways[0]:
+            dead.wait(600)
+        return "listed"
+
+    try:
+        assert routes.first(ways, ask) == (ways[1], "listed")
+    finally:
+        dead.set()

@@ -21,6 +21,8 @@ MIB = 2**20
 _SMALLEST, _BIGGEST = 4 * MIB, 256 * MIB
 # What is left of a piece is shared when it would take longer than that at its own speed.
 _SHARE_BYTES, _SHARE_SECONDS = MIB, 5.0
+# A connection that is silent for so long is left when another one has nothing else to do.
+_SILENT_SECONDS = 5.0
 # A try that brought so much is no failure: the line works.
 _PROGRESS = 64 * 1024
 # Failures in a row before another way is tried, and times that a file may come wrong before another source is.
@@ -43,6 +45,9 @@ class Piece:
     compare: bool = False
     new: int = 0
     differed: int = 0
+    # When the last byte came, and what ends the connection, once there is one.
+    last: float = float("inf")
+    stop: Callable[[], None] | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -204,19 +209,28 @@ class Board:
         return self._busy(Piece(item, route, start, end, now, start, compare))
 
     def _share(self, now: float) -> Piece | None:
-        """Half of what the slowest connection still has to do."""
+        """All that a silent connection still has to do, or half of what the slowest one has."""
         longest, most = None, _SHARE_SECONDS
         for item in self.items[self._first :]:
             for piece in item.busy:
+                if not piece.route.ranges or now < item.not_before or piece.at >= piece.end:
+                    continue
+                if piece.stop is not None and now - piece.last > _SILENT_SECONDS:
+                    return self._relieve(piece, piece.stop, now)
                 left, came = piece.end - piece.at, piece.at - piece.start
-                seconds = left * (now - piece.began) / came if came else (now - piece.began) * 8
-                if piece.route.ranges and left > _SHARE_BYTES and seconds > most and now >= item.not_before:
+                if came and left > _SHARE_BYTES and (seconds := left * (now - piece.began) / came) > most:
                     longest, most = piece, seconds
         if longest is None:
             return None
         middle, end = longest.at + (longest.end - longest.at) // 2, longest.end
         longest.end = middle
         return self._busy(Piece(longest.item, longest.route, middle, end, now, middle, longest.compare))
+
+    def _relieve(self, piece: Piece, stop: Callable[[], None], now: float) -> Piece:
+        start, end = piece.at, piece.end
+        piece.end = start
+        stop()
+        return self._busy(Piece(piece.item, piece.route, start, end, now, start, piece.compare))
 
     @staticmethod
     def _brought(piece: Piece) -> bool:

@@ -54,22 +54,40 @@ def pull(
     try:
         with Transfer(Request(url, route.hub.headers(), start, end, route.environment)) as transfer:
             came(transfer, 0)
+            piece.last, piece.stop = now(), transfer.stop
             check(transfer.reply(stall), piece, ranged=ranged)
-            watch = Watch(stall, now())
-            while writer.at < piece.end:
-                data = transfer.read(watch.left(now()))
-                if not data:
-                    raise Cut("the connection ended before its end")
-                came(transfer, len(data))
-                watch.feed(now(), len(data))
-                writer.write(data[: max(0, piece.end - writer.at)])
-                piece.at = writer.at
-                if not going():
-                    raise Stopped("stopped")
+            _stream(transfer, piece, writer, Watch(stall, now()), came, going, now)
+    except Cut:
+        # Somebody else has taken over what it had still to do.
+        if piece.at < piece.end:
+            raise
     finally:
+        piece.stop = None
         came(None, 0)
         writer.flush()
         piece.new, piece.differed = writer.new, writer.differed
+
+
+def _stream(
+    transfer: Transfer,
+    piece: Piece,
+    writer: Writer,
+    watch: Watch,
+    came: Callable[[Transfer | None, int], None],
+    going: Callable[[], bool],
+    now: Callable[[], float],
+) -> None:
+    while writer.at < piece.end:
+        data = transfer.read(watch.left(now()))
+        if not data:
+            raise Cut("the connection ended before its end")
+        came(transfer, len(data))
+        piece.last = now()
+        watch.feed(piece.last, len(data))
+        writer.write(data[: max(0, piece.end - writer.at)])
+        piece.at = writer.at
+        if not going():
+            raise Stopped("stopped")
 
 
 def check(reply: Reply, piece: Piece, *, ranged: bool) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -103,22 +104,26 @@ def first(ways: Sequence[Route], ask: Callable[[Route], T]) -> tuple[Route, T]:
     """
     if len(ways) == 1:
         return ways[0], ask(ways[0])
-    pool = ThreadPoolExecutor(len(ways))
-    try:
-        asked: dict[Future[T], Route] = {pool.submit(ask, way): way for way in ways}
-        errors: list[Trouble] = []
-        open_ = set(asked)
-        while open_:
-            done, open_ = wait(open_, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda item: ways.index(asked[item])):
-                error = future.exception()
-                if error is None:
-                    return asked[future], future.result()
-                if not isinstance(error, Trouble):
-                    raise error
-                errors.append(error)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    answers: queue.SimpleQueue[tuple[Route, T | BaseException]] = queue.SimpleQueue()
+
+    def run(way: Route) -> None:
+        try:
+            answers.put((way, ask(way)))
+        except BaseException as error:  # noqa: BLE001  # raised again below, in the thread that waits
+            answers.put((way, error))
+
+    # Daemons: nobody waits for a line that is dead once another one has answered.
+    for way in ways:
+        threading.Thread(target=run, args=(way,), daemon=True).start()
+    errors: list[Trouble] = []
+    while len(errors) < len(ways):
+        way, answer = answers.get()
+        if isinstance(answer, Trouble):
+            errors.append(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            return way, answer
     raise most_telling(errors)
 
 
