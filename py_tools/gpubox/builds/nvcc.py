@@ -58,15 +58,7 @@ def _system(it: Machine) -> list[tuple[str, str]]:
 
 
 def _with(wanted: Combination, nvcc: str) -> Combination:
-    from dataclasses import replace
-
     # Only what the compiler has a part in; driver, glibc and the rest are judged with the whole environment.
-    return replace(
-        Combination(),
-        packages=wanted.packages,
-        cuda=wanted.cuda,
-        compiles=True,
-        gcc=wanted.gcc,
-        nvcc=nvcc,
-        archs=wanted.archs,
+    return Combination(
+        packages=wanted.packages, cuda=wanted.cuda, compiles=True, gcc=wanted.gcc, nvcc=nvcc, archs=wanted.archs
     )
