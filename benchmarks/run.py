@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import backup_throughput, help_cpu, model_download, nothing_to_do, take_down, whole_converge
+from benchmarks import backup_throughput, help_cpu, model_download, nothing_to_do, take_down, wheelhouse, whole_converge
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
@@ -29,6 +29,7 @@ def main() -> None:
         take_down.main,
         backup_throughput.main,
         model_download.main,
+        wheelhouse.main,
     )
     for measurement in measurements:
         parts.append(measurement())

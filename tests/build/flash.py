@@ -94,18 +94,23 @@ def ninja(place: Path) -> Path:
     return target / "bin/ninja"
 
 
-def project(place: Path, kept: Path, toolkit: Path, units: list[str]) -> Path:
-    """A directory with a `setup.py` that has ninja compile `units`, as torch's BuildExtension does."""
+def ninja_file(kept: Path, toolkit: str, units: list[str]) -> str:
+    """What torch's BuildExtension writes for `units`; `toolkit` is a path, or ninja's words for one."""
     tree, include = sources(kept), headers(kept)
     csrc = tree / "csrc"
     wheres = [csrc / "flash_attn", csrc / "flash_attn/src", csrc / "cutlass/include", include]
-    wheres += [include / "torch/csrc/api/include", toolkit / "include"]
-    words = " ".join(f"-I{where}" for where in wheres) + f" -I{sysconfig.get_paths()['include']}"
+    wheres += [include / "torch/csrc/api/include"]
+    words = " ".join(f"-I{where}" for where in wheres) + f" -I{sysconfig.get_paths()['include']} -I{toolkit}/include"
+    rule = f"rule cuda_compile\n  command = {toolkit}/bin/nvcc {words} -c $in -o $out {FLAGS}\n"
+    edges = "".join(f"build {unit}.o: cuda_compile {csrc}/flash_attn/src/{unit}.cu\n" for unit in units)
+    return f"ninja_required_version = 1.3\n{rule}\n{edges}"
+
+
+def project(place: Path, kept: Path, toolkit: Path, units: list[str]) -> Path:
+    """A directory with a `setup.py` that has ninja compile `units`, as torch's BuildExtension does."""
     below = place / "build/temp"
     below.mkdir(parents=True)
-    edges = "".join(f"build {unit}.o: cuda_compile {csrc}/flash_attn/src/{unit}.cu\n" for unit in units)
-    rule = f"rule cuda_compile\n  command = {toolkit}/bin/nvcc {words} -c $in -o $out {FLAGS}\n"
-    (below / "build.ninja").write_text(f"ninja_required_version = 1.3\n{rule}\n{edges}")
+    (below / "build.ninja").write_text(ninja_file(kept, str(toolkit), units))
     command = [str(ninja(kept)), "-v", "-j"]
     (place / "setup.py").write_text(
         "import os, subprocess, sys\n"

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 NOW = Fingerprint(torch="2.8.0", cuda="12.8", abi="TRUE", python="cp312", machine="x86_64")
 
 
-def environment(place: Path, torch: str = "2.8.0+cu128", cuda: str | None = "12.8", abi: str = "") -> Path:
-    """A Python 3.12 environment with that torch; `abi` is what TorchConfig.cmake says."""
-    site = place / "lib/python3.12/site-packages"
+def environment(
+    place: Path, torch: str = "2.8.0+cu128", cuda: str | None = "12.8", abi: str = "", python: str = "3.12"
+) -> Path:
+    """A Python environment with that torch; `abi` is what TorchConfig.cmake says."""
+    site = place / f"lib/python{python}/site-packages"
     (site / "torch/share/cmake/Torch").mkdir(parents=True, exist_ok=True)
     shown = "None" if cuda is None else f"'{cuda}'"
     (site / "torch/version.py").write_text(

@@ -126,6 +126,27 @@ def test_a_service_does_not_start_beside_another_torch(
     assert "gpubox up" in hint
 
 
+def test_every_service_of_the_environment_compares_by_itself(tmp_path: Path, wheel: Wheel) -> None:
+    env, python = tmp_path / "env", f"{sys.version_info[0]}.{sys.version_info[1]}"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(env)], check=True)
+    environment(env, python=python)
+    now = fingerprint(env)
+    house.record(env, replace(wheel, machine=now.machine, python=now.python))
+
+    def run(**marks: str) -> subprocess.CompletedProcess[str]:
+        argv = [str(env / "bin/python"), "-c", "print('up')"]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, env=marks)
+
+    assert run(GPUBOX_SERVICE="vllm").stdout == "up\n"
+    environment(env, torch="2.9.1+cu128", python=python)
+    refused = run(GPUBOX_SERVICE="vllm")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "built for another environment: torch 2.8.0 -> 2.9.1" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 2
+    # Whoever mends it is let in.
+    assert run().stdout == "up\n"
+
+
 def test_a_record_that_cannot_be_read_stops_too(tmp_path: Path, wheel: Wheel) -> None:
     env = environment(tmp_path / "env")
     house.record(env, wheel)

@@ -1,4 +1,7 @@
-"""`check.py ENVIRONMENT -- PROGRAM...`: becomes PROGRAM when the environment is what its extensions were built for.
+"""Whether an environment is still what its compiled extensions were built for.
+
+In the environment it runs by itself when a service's Python starts (`at_start`); for other programs there is
+`check.py ENVIRONMENT -- PROGRAM...`, which becomes PROGRAM when all is well.
 
 A compiled extension works with the torch that it was built for and with no other; with another it fails with `undefined
 symbol`, or worse, does not. Nothing is imported: three files of the environment say it all, in some milliseconds.
@@ -82,19 +85,32 @@ def check(environment: Path) -> list[str]:
     return sentences
 
 
+def at_start() -> None:
+    """For the line in site-packages: ends this Python unless its environment is what it was."""
+    if not _says_yes(Path(sys.prefix)):
+        sys.stderr.flush()
+        # Not an exception: so early Python would print its own troubles about it.
+        os._exit(1)
+
+
 def main(arguments: list[str]) -> int:
     """The check, then the program, which gets this process."""
-    environment, program = Path(arguments[0]), arguments[arguments.index("--") + 1 :]
+    program = arguments[arguments.index("--") + 1 :]
+    if _says_yes(Path(arguments[0])):
+        os.execvp(program[0], program)  # noqa: S606 - the service's own argv
+    return 1
+
+
+def _says_yes(environment: Path) -> bool:
     try:
         sentences = check(environment)
     except (Trouble, OSError, ValueError) as error:
         sentences = [f"what `{environment}` was built for cannot be read: {error}"]
     for sentence in sentences:
         sys.stderr.write(f"error: {sentence}\n")
-    if not sentences:
-        os.execvp(program[0], program)  # noqa: S606 - the service's own argv
-    sys.stderr.write("hint: `gpubox up NAME --full` builds it for what is there now\n")
-    return 1
+    if sentences:
+        sys.stderr.write("hint: `gpubox up NAME --full` builds it for what is there now\n")
+    return not sentences
 
 
 def _abi(site: Path) -> str:

@@ -10,14 +10,15 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from wheelhouse.check import RECORDS, Fingerprint, Trouble
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ABOUT = "wheel.json"
+# Python runs such a line of site-packages at each start. Only services carry the mark (boxctl sets it): whoever mends
+# the environment is not kept out of it.
+_CHECK = "_gpubox_wheel_check"
+_LINE = f'import os; os.environ.get("GPUBOX_SERVICE") and __import__("{_CHECK}").at_start()\n'
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,15 @@ def rotten(house: Path) -> list[str]:
 
 
 def record(environment: Path, wheel: Wheel) -> None:
-    """Note in the environment what it was given, for the check at the start of a service."""
+    """Note in the environment what it was given, and have every service that starts from it compare."""
     place = environment / RECORDS
     place.mkdir(exist_ok=True)
     beside = place / f".{wheel.package}.partial"
     beside.write_text(json.dumps({**asdict(wheel), "key": wheel.key}, indent=1) + "\n", encoding="utf-8")
     beside.replace(place / f"{wheel.package}.json")
+    for site in environment.glob("lib/python3.*/site-packages"):
+        shutil.copyfile(Path(__file__).with_name("check.py"), site / f"{_CHECK}.py")
+        (site / f"{_CHECK}.pth").write_text(_LINE, encoding="utf-8")
 
 
 def recorded(environment: Path, package: str) -> dict[str, str]:
