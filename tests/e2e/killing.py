@@ -9,6 +9,7 @@ could see.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import signal
@@ -32,6 +33,7 @@ from gpubox.errors import GpuboxError
 from gpubox.ledger import Ledger
 from gpubox.listing import boxes
 from gpubox.providers.clock import Wall
+from gpubox.providers.compshare.api import Api as CompshareApi
 from gpubox.sweep import sweep
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 NAME = "mybox"
 _HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPaperPaperPaperPaperPaperPaperPaperPaperPape"
-_WRITES = ("add", "update", "audit", "note_balance", "note_backup")
+WRITES = ("add", "update", "audit", "note_balance", "note_backup")
 
 
 class Points:
@@ -82,6 +84,7 @@ class Points:
 
 def main() -> None:
     """Until stdin ends."""
+    importlib.import_module("ucloud.client")  # once for all forks
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()
@@ -99,8 +102,9 @@ def _run(job: dict[str, Any]) -> None:
         os.chdir(job["directory"])
         os.environ.update(job["env"])
         points = Points(job["kill_at"], job["delay"], Path(f"points-{job['verb']}"))
-        points.before(httpx.Client, "request", lambda _, method, url, **__: f"{method} {str(url).rpartition('/')[2]}")
-        for write in _WRITES:
+        points.before(httpx.Client, "request", lambda *args, **_: f"call {str(args[2]).rpartition('/')[2]}")
+        points.before(CompshareApi, "once", lambda _, action, *__: f"call {action}")
+        for write in WRITES:
             points.before(Ledger, write, lambda *args, write=write, **words: f"{write} {args[2:]} {sorted(words)}")
         _hurry(job["grace"])
         code = _VERBS[job["verb"]]()

@@ -6,10 +6,12 @@ with none. The boxes are on paper; `test_rent_story.py` has real ones.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -22,18 +24,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from e2e import killing
 from e2e.killing import NAME
-from sim.autodl import Running, autodl
+from gpubox.ledger import Ledger
+from sim.autodl import autodl
 from sim.clock import SimClock
+from sim.compshare import compshare
 from sim.machines import PaperMachines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sim.autodl import Running as Autodl
+    from sim.compshare import Running as Compshare
+
+    Sim = Autodl | Compshare
+
 WORKERS = 3
 # The stories are longer than this anywhere; more points than these are found by running them.
 LEAST = {"up": 12, "down": 25}
-BOX_FILE = "provider: autodl\ngpu: {name: RTX 4090 D}\nmax_price: 3\n"
+BOX_FILES = {
+    "autodl": "provider: autodl\ngpu: {name: RTX 4090 D}\nmax_price: 3\n",
+    "compshare": "provider: compshare\ngpu: {name: RTX 4090}\nmax_price: 3\n",
+}
+CREATE = {"autodl": "create", "compshare": "CreateCompShareInstance"}
 TESTS = Path(__file__).resolve().parent.parent
 
 
@@ -68,7 +82,7 @@ class Try:
     """One account, one directory, and stories on them."""
 
     forks: Forks
-    sim: Running
+    sim: Sim
     directory: Path
     grace: float = 0.2
 
@@ -100,7 +114,8 @@ class Try:
 
     def live(self) -> list[str]:
         """The boxes that the account has."""
-        return [box.uuid for box in self.sim.account.live()]
+        self.sim.account.live()
+        return list(self.sim.account.boxes)
 
     def accounted_for(self) -> None:
         """`ls` and `sweep` know every box that bills, and whose it is."""
@@ -124,26 +139,34 @@ def pool() -> Iterator[list[Forks]]:
         forks.close()
 
 
-def attempt(forks: Forks, directory: Path, verb: str, kill_at: int | None, *, look: bool) -> list[str]:
+def attempt(
+    forks: Forks, directory: Path, verb: str, kill_at: int | None, *, look: bool, kind: str = "autodl"
+) -> list[str]:
     """One kill, and what must hold after it; the points that were passed.
 
     `look`: somebody looks first, and that may settle what was left open; else the same is run again at once.
     """
     directory.mkdir(parents=True)
-    (directory / "mybox.yml").write_text(BOX_FILE)
-    with account() as sim:
+    (directory / "mybox.yml").write_text(BOX_FILES[kind])
+    with account(kind) as sim:
         story = Try(forks, sim, directory)
         if verb == "down":
             story.well("up")
+        before = len(sim.server.calls)
         code = story(verb, kill_at)
         assert code == (0 if kill_at is None else -signal.SIGKILL), story.error()
         passed = story.points(verb)
+        # No call came from anywhere else; one that was killed right before it never came.
+        calls = sum(name.startswith("call ") for name in passed)
+        if kill_at is not None and passed[-1].startswith("call "):
+            calls -= 1
+        assert len(sim.server.calls) - before == calls
         if look:
             story.accounted_for()
         elif verb == "up":
             story.well("up")
             assert len(story.live()) == 1
-            assert sim.server.count("create") <= 2
+            assert sim.server.count(CREATE[kind]) <= 2
         if story.live() or in_ledger(directory):
             story.well("down")
         assert story.live() == sim.account.billing() == in_ledger(directory) == []
@@ -152,25 +175,42 @@ def attempt(forks: Forks, directory: Path, verb: str, kill_at: int | None, *, lo
 
 
 @contextmanager
-def account() -> Iterator[Running]:
+def account(kind: str = "autodl") -> Iterator[Sim]:
     """One whose boxes need no time."""
     clock = SimClock(rate=1.0)
     paper = PaperMachines(clock, deaf_seconds=0.0)
-    with autodl(machines=paper, clock=clock, creating_seconds=0.0, starting_seconds=0.0, stopping_seconds=0.0) as sim:
-        yield sim
+    if kind == "autodl":
+        with autodl(
+            machines=paper, clock=clock, creating_seconds=0.0, starting_seconds=0.0, stopping_seconds=0.0
+        ) as sim:
+            yield sim
+    else:
+        with compshare(machines=paper, clock=clock, install_seconds=0.0, start_seconds=0.0, stop_seconds=0.0) as other:
+            yield other
 
 
 def in_ledger(directory: Path) -> list[str]:
     """The boxes that the ledger has, but for released ones."""
-    from gpubox.ledger import Ledger
-
     with Ledger(directory / "home" / "ledger.sqlite3") as ledger:
         return [record.name for record in ledger.boxes()]
 
 
+def test_every_write_to_the_ledger_is_a_point() -> None:
+    """What `Points` does not know of, nobody is killed at."""
+    writes = {
+        name
+        for name, method in vars(Ledger).items()
+        if not name.startswith("_")
+        and inspect.isfunction(method)
+        and re.search(r"_transaction\(|INSERT|UPDATE|DELETE", inspect.getsource(method))
+    }
+    assert writes == set(killing.WRITES)
+
+
+@pytest.mark.parametrize("kind", ["autodl", "compshare"])
 @pytest.mark.parametrize("verb", ["up", "down"])
-def test_kill_everywhere(verb: str, pool: list[Forks], tmp_path: Path) -> None:
-    names = attempt(pool[0], tmp_path / "whole", verb, None, look=True)
+def test_kill_everywhere(verb: str, kind: str, pool: list[Forks], tmp_path: Path) -> None:
+    names = attempt(pool[0], tmp_path / "whole", verb, None, look=True, kind=kind)
     assert len(names) >= LEAST[verb], names
     free: queue.SimpleQueue[Forks] = queue.SimpleQueue()
     for forks in pool:
@@ -181,23 +221,27 @@ def test_kill_everywhere(verb: str, pool: list[Forks], tmp_path: Path) -> None:
         number, look = kill
         forks = free.get()
         try:
-            attempt(forks, tmp_path / f"kill-{number}-{look}", verb, number, look=look)
+            attempt(forks, tmp_path / f"kill-{number}-{look}", verb, number, look=look, kind=kind)
         except AssertionError as error:
             failed.append(f"killed before {number}, `{names[number - 1]}`: {error}")
         finally:
             free.put(forks)
 
     with ThreadPoolExecutor(WORKERS) as threads:
-        list(threads.map(one, itertools.product(range(1, len(names) + 1), (True, False))))
+        # What gpubox makes of it is the same with every provider; with the second one either is tried, in turn.
+        looks = (True, False)
+        numbers = range(1, len(names) + 1)
+        every = itertools.product(numbers, looks)
+        list(threads.map(one, every if kind == "autodl" else zip(numbers, itertools.cycle(looks), strict=False)))
     assert not failed, "\n\n".join(failed)
 
 
 def test_a_box_that_comes_only_after_its_client_was_killed_is_found(pool: list[Forks], tmp_path: Path) -> None:
-    (tmp_path / "mybox.yml").write_text(BOX_FILE)
+    (tmp_path / "mybox.yml").write_text(BOX_FILES["autodl"])
     with account() as sim:
         story = Try(pool[0], sim, tmp_path, grace=20.0)
         story.well("up")
-        number = story.points("up").index("POST create") + 1
+        number = story.points("up").index("call create") + 1
         story.well("down")
         # The provider has the request, takes its time, and its client is dead before the box is there.
         sim.faults.act("create", lambda: time.sleep(1.5), nth=2, done=False)
