@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from e2e.cli import wait_for
 from e2e.conftest import adopt
 from e2e.test_plain_ansible import ansible, counts
@@ -51,6 +53,8 @@ def supplied(box: TestBox, tmp_path: Path) -> None:
     box.exec(f"setsid python3 {SIM}/releases.py 18180 {SIM}/releases </dev/null >/dev/null 2>&1 &")
 
 
+# Four converges and three plays over SSH: a minute on quiet cores, five on busy ones.
+@pytest.mark.timeout(1500)
 def test_from_an_empty_box_to_an_answer(
     gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes], tmp_path: Path
 ) -> None:
