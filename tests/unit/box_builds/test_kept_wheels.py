@@ -42,7 +42,7 @@ def test_what_is_to_be_done(path: Path) -> None:
     noted = {**vars(NOW), **case["noted"]} if "noted" in case else {}
     built = {"version": "2.8.3", "arch": "80", "file": "x.whl", "sha256": "0", "origin": "built"}
     kept = Wheel(package="flash_attn", **vars(NOW), **built) if "kept" in case else None
-    arguments = (Request(**wanted), NOW, noted, kept)
+    arguments = (Request(**wanted), replace(NOW, **case.get("now", {})), noted, kept)
     if "refusal" in case:
         with pytest.raises(Trouble) as refused:
             decide(*arguments, there=case.get("there", False))

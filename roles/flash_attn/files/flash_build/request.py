@@ -76,6 +76,11 @@ def decide(request: Request, now: Fingerprint, noted: dict[str, str], kept: Whee
             f"ABI {now.abi}, {now.python}), and `flash_attn.build` is `wheel`: "
             "set it to `auto` to compile, or choose another torch"
         )
+    if now.cuda == "none":
+        raise Trouble(
+            f"`{request.environment}` holds torch {now.torch} without CUDA, and FlashAttention is for GPUs: install a "
+            "torch for CUDA there, or leave `flash_attn` out of the box file"
+        )
     return "source"
 
 
