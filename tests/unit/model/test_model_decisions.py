@@ -206,6 +206,10 @@ def test_a_commit_that_no_file_is_handed_out_by_falls_back_to_the_branch(board: 
     assert take(board).route.revision == "master"
 
 
+def hashing(item: Item) -> bool:
+    return item.state == "hashing"
+
+
 def arrive(board: Board) -> Item:
     """All of `w` is there."""
     while board.left:
@@ -226,6 +230,28 @@ def test_wrong_bytes_are_compared_three_times_then_had_elsewhere(board: Board) -
         arrive(board)
     board.arrived_wrong(item, 0.0)
     assert take(board).route.hub.source == "huggingface"
+
+
+def test_the_first_bytes_that_differed_may_have_been_all_that_was_wrong(board: Board) -> None:
+    item = arrive(board)
+    board.arrived_wrong(item, 0.0)
+    first, second = take(board), take(board)
+    first.differed = 7
+    bring(board, first)
+    assert not hashing(item)
+    assert board.take(0.0, 4) is None, "nothing more is fetched before it was looked at"
+    bring(board, second)
+    assert hashing(item)
+    # It was not all: the round goes on where it was, and looks only at its end.
+    board.arrived_wrong(item, 0.0)
+    assert item.wrong == 1
+    third = take(board)
+    assert third.start == second.end
+    third.differed = 1
+    bring(board, third)
+    assert not hashing(item)
+    arrive(board)
+    assert hashing(item)
 
 
 def test_wrong_bytes_everywhere_are_an_error_that_names_the_file(board: Board) -> None:

@@ -69,6 +69,8 @@ class Item:
     wrong: int = 0
     compared: Ranges | None = None
     differed: int = 0
+    # Once in a round, after the first bytes that differed: whether it is right by now.
+    look: Literal["not yet", "soon", "taken"] = "not yet"
 
     @property
     def there(self) -> Ranges:
@@ -111,7 +113,7 @@ class Board:
             self._first += 1
         size = 0
         for item in self.items[self._first :]:
-            if item.state != "open" or now < item.not_before:
+            if item.state != "open" or now < item.not_before or item.look == "soon":
                 continue
             item.partial = item.partial or self._open(item.file)
             if item.compared is None and item.partial.whole:
@@ -130,11 +132,14 @@ class Board:
         if item.compared is not None and piece.compare:
             item.compared.add(piece.start, piece.at)
             item.differed += piece.differed
+            if piece.differed and item.look == "not yet":
+                item.look = "soon"
         if self._brought(piece):
             piece.route.strikes = item.failures = item.idle = 0
             item.tried.clear()
         whole = item.partial is not None and item.partial.whole and item.there.total == item.file.size
-        if whole and not item.busy and item.state == "open":
+        if (whole or item.look == "soon") and not item.busy and item.state == "open":
+            item.look = "taken" if item.look == "soon" else item.look
             if item.compared is not None and item.partial:
                 item.partial.again()
             item.state = "hashing"
@@ -156,13 +161,16 @@ class Board:
 
     def arrived_wrong(self, item: Item, now: float) -> None:
         """All bytes are there and the checksum is another. Raises `Trouble` when nobody is left to ask."""
+        if item.compared is not None and item.compared.total < item.file.size:
+            item.state = "open"  # it was a look only; the round goes on
+            return
         route = item.route or self.preferred
         item.wrong += 1
         # Another source that sends the very same bytes: the list is what is wrong.
         stubborn = bool(item.refused) and item.compared is not None and item.differed == 0
         if item.compared is not None and item.differed:
             self.news.append(f"`{item.file.path}`: {item.differed} bytes were wrong and came differently now")
-        item.state, item.differed = "open", 0
+        item.state, item.differed, item.look = "open", 0, "not yet"
         assert item.partial is not None
         if item.file.size <= 2 * _SMALLEST:
             item.compared = None
