@@ -75,6 +75,9 @@ def test_from_an_empty_box_to_an_answer(
     # Its key pair, its models and the release lie on the data disk; nothing in the login's home.
     assert box.exec("ls -A /root/.ollama").exit_code != 0
     assert box.exec(f"ls {ROOT}/ollama").stdout.split() == [VERSION, "downloads", "home", "models"]
+    # What Ollama pulled can be pulled again: nobody wants to have it brought home.
+    listed = json.loads(box.exec(f"{ROOT}/bin/boxctl manifest --list").stdout)["files"]
+    assert not [item["path"] for item in listed if "/ollama/" in item["path"]]
     # A GGUF on another disk is copied, and the release's archive does not stay.
     assert box.exec(f"ls {ROOT}/ollama/downloads").stdout == ""
 

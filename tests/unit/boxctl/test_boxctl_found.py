@@ -54,6 +54,7 @@ def test_caches_environments_and_models_are_left_out(place: Layout, reasons: Cal
         "env/pyvenv.cfg", "env/bin/python", "conda/conda-meta/history", "conda/lib/big.so", ".local/lib/x.py",
         "disk/models--qwen--x/blobs/abc", "disk/gpubox/models/qwen/model.safetensors", "disk/gpubox/cache/uv/x",
         "marked/CACHEDIR.TAG", "marked/data", "code/site-packages/y.py",
+        "disk/gpubox/ollama/models/blobs/sha256-abc", "disk/gpubox/cuda/12.4/bin/nvcc",
     ):  # fmt: skip
         _write(home / path)
     for path in ("code/train.py", "disk/out/adapter.safetensors", "disk/gpubox/mine/notes", ".config/tool.toml"):
