@@ -77,7 +77,7 @@ def test_from_an_empty_box_to_an_answer(
     assert box.exec(f"ls {ROOT}/ollama").stdout.split() == [VERSION, "downloads", "home", "models"]
     # What Ollama pulled can be pulled again: nobody wants to have it brought home.
     listed = json.loads(box.exec(f"{ROOT}/bin/boxctl manifest --list").stdout)["files"]
-    assert not [item["path"] for item in listed if "/ollama/" in item["path"]]
+    assert not [item for item in listed if f"{ROOT}/ollama/" in item["absolute"]]
     # A GGUF on another disk is copied, and the release's archive does not stay.
     assert box.exec(f"ls {ROOT}/ollama/downloads").stdout == ""
 
