@@ -224,3 +224,34 @@ def _backup(place: Path, paths: list[str]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
     backups.write(place, Manifest("b", "2026-01-01T00:00:00+00:00", "/r", "/", "/root", tuple(files), (), ()))
+
+
+def test_an_older_backup_goes_when_the_newer_has_all_of_it(tmp_path: Path) -> None:
+    first, second, third = (
+        tmp_path / "b" / name for name in ("20260101T000000Z", "20260102T000000Z", "20260103T000000Z")
+    )
+    _backup(first, ["a/x", "a/gone"])
+    _backup(second, ["a/x", "a/new"])
+    _backup(third, ["a/x", "a/new", "a/newer"])
+    assert backups.succeed(first, second) == ("a/gone",)
+    assert backups.verify(first)[1] == ()
+    assert backups.succeed(second, second) == ()
+    assert backups.succeed(second, third) == ()
+    assert not second.exists()
+    assert backups.verify(third)[1] == ()
+
+
+def test_a_lock_is_one_mans_and_leaves_nothing(tmp_path: Path) -> None:
+    for _ in range(2):
+        with backups.alone(tmp_path):
+            with pytest.raises(Refused, match="another gpubox"), backups.alone(tmp_path):
+                pass
+            # Who came in vain has not taken it away.
+            with pytest.raises(Refused, match="another gpubox"), backups.alone(tmp_path):
+                pass
+        assert list(tmp_path.iterdir()) == []
+    # A process that was killed leaves the file, and no lock.
+    (tmp_path / ".lock").touch()
+    with backups.alone(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
