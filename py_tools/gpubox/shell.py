@@ -41,13 +41,19 @@ def shell(name: str, command: Sequence[str], *, say: Callable[[str], None]) -> i
 
 
 def _run(argv: list[str]) -> int:
+    """The exit code of ssh, as a shell tells it: 128 and the number of the signal that ended it."""
     with subprocess.Popen(argv) as process:
-        # Ctrl-C is for what runs on the box.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Ctrl-C is for what runs on the box; whoever ends us means ssh.
+        ours = {
+            signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+        }
         try:
-            return process.wait()
+            code = process.wait()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, before in ours.items():
+                signal.signal(number, before)
+    return code if code >= 0 else 128 - code
 
 
 def _elsewhere(record: BoxRecord, say: Callable[[str], None]) -> BoxRecord | None:
