@@ -30,14 +30,12 @@ _CAPABILITY = (5, 0)
 _GLIBC = (2, 28)
 
 
-def machine(case: Case) -> Iterator[Finding]:
-    """A machine that releases are built for."""
-    if not _wanted(case):
-        return
+def libc(case: Case) -> Iterator[Finding]:
+    """A C library that releases run on."""
     system = case.facts.system
-    if system.arch and system.arch not in ("x86_64", "aarch64"):
-        yield blocker("ollama", f"Ollama is not built for {system.arch}", "rent a box with an x86_64 or aarch64 CPU")
-    elif system.libc == "glibc" and system.libc_version and needs.numbers(system.libc_version) < _GLIBC:
+    if not _wanted(case) or system.libc != "glibc" or not system.libc_version:
+        return
+    if needs.numbers(system.libc_version) < _GLIBC:
         have = f"the box has {system.libc_version}"
         yield blocker("ollama", f"Ollama needs glibc 2.28; {have}", "choose another image, as Ubuntu 20.04 or newer")
 

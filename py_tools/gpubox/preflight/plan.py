@@ -25,7 +25,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     gpus.busy,
     packages.fit,
     vllm.options,
-    ollama.machine,
+    ollama.libc,
     ollama.driver,
     ollama.models,
     system.architecture,

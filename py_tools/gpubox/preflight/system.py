@@ -26,6 +26,8 @@ def architecture(case: Case) -> Iterator[Finding]:
         yield warning("architecture", f"{arch}: engines are tested on x86_64 only", "rent an x86_64 box to serve")
     elif case.build == "cuda" and arch in ("aarch64", "arm64"):
         yield warning("architecture", f"{arch}: vLLM has wheels for it, gpubox has not been tried there")
+    elif case.box is not None and case.box.engine == "ollama" and arch in ("aarch64", "arm64"):
+        yield warning("architecture", f"{arch}: Ollama has releases for it, gpubox has not been tried there")
     else:
         what = "vLLM's CPU build" if case.build == "cpu" else f"`{case.box.engine if case.box else ''}`"
         yield blocker("architecture", f"{what} is installed on x86_64 only, the box is {arch}", "rent an x86_64 box")
