@@ -1,6 +1,6 @@
 """KTransformers on a real box without a GPU: sources behind a mirror, a build, its checks, and what is refused.
 
-Stand-ins: torch, nvcc and the sources (real git repositories with submodules and a real `setup.py`, nothing to compile).
+Stand-ins: torch, nvcc and the sources (real git repositories with submodules and a `setup.py`, nothing to compile).
 """
 
 from __future__ import annotations

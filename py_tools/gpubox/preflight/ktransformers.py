@@ -69,7 +69,7 @@ def threads(case: Case) -> Iterator[Finding]:
             "threads",
             f"`ktransformers.cpu_infer: {asked}`, and the box may use {physical} different cores (the rest are their "
             "second threads): often slower, measure it",
-            f"{best}, then `gpubox tune`",
+            f"{best}; measure both with `gpubox bench`",
         )
     else:
         yield ok("threads", f"{asked or max(physical - 2, 1)} threads on {physical} cores")
