@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A connection that cannot be made in so many seconds is not a good one.
 CONNECT_SECONDS = 15
+_ORPHAN_SECONDS = 300
 _READ = 1 << 18
 _HEADERS_LIMIT = 1 << 17
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -199,6 +200,8 @@ def _config(request: Request) -> str:
         "location\nmax-redirs = 8\nproto = =http,https\nproto-redir = =http,https",
         "include\nsuppress-connect-headers\nsilent\nshow-error\ngloboff\nhttp1.1",
         f"connect-timeout = {CONNECT_SECONDS}",
+        # Should we be killed, it ends by itself.
+        f"speed-limit = 1\nspeed-time = {_ORPHAN_SECONDS}",
         'user-agent = "gpubox"',
     ]
     if request.environment is None:
