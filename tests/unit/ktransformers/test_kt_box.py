@@ -66,6 +66,22 @@ def test_the_share_of_a_box(
 
 
 @pytest.mark.parametrize(
+    "files",
+    [
+        {"memory.max": "536870912", "memory.current": "530000000", "memory.stat": "anon 1\ninactive_file 400000000\n"},
+        {
+            "memory/memory.limit_in_bytes": "536870912",
+            "memory/memory.usage_in_bytes": "530000000",
+            "memory/memory.stat": "cache 1\ntotal_inactive_file 400000000\n",
+        },
+    ],
+)
+def test_a_download_in_the_page_cache_is_no_used_memory(files: dict[str, str], tmp_path: Path) -> None:
+    seen = machine.read(host(tmp_path, {f"sys/fs/cgroup/{name}": text for name, text in files.items()}))
+    assert seen.available == 536870912 - 130000000
+
+
+@pytest.mark.parametrize(
     ("recipe", "cpus", "physical", "threads"),
     [
         ("classic", 64, 32, 30), ("classic", 16, 16, 14), ("classic", 2, 2, 1), ("classic", 1, 1, 1),

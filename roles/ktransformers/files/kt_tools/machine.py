@@ -106,13 +106,17 @@ def _memory(root: Path) -> tuple[int, int]:
     """What the box has and what is free of it: the host's figures, cut down to the cgroup's limit."""
     host = dict(line.split(":", 1) for line in _text(root / "proc/meminfo").splitlines() if ":" in line)
     total, free = (int(host.get(name, "0 kB").split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    for limit_file, used_file in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for limit_file, used_file, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
-        limit = _text(root / "sys/fs/cgroup" / limit_file)
+        group = root / "sys/fs/cgroup"
+        limit = _text(group / limit_file)
         if limit.isdigit() and int(limit) < total:
-            used = int(_text(root / "sys/fs/cgroup" / used_file) or 0)
+            # What a download has left in the page cache goes at once when memory is asked for.
+            lines = _text((group / used_file).with_name("memory.stat")).splitlines()
+            statistics = dict(line.split(maxsplit=1) for line in lines)
+            used = int(_text(group / used_file) or 0) - int(statistics.get(cache, 0))
             return int(limit), max(0, min(free, int(limit) - used))
     return total, free
 
