@@ -55,11 +55,11 @@ def make_box(
 
 
 def play(gpubox: Gpubox, name: str, *stages: str, check: bool = False) -> dict[str, int]:
-    """Run entry points of the role on a box, after the environment; the recap."""
+    """Run entry points of roles on a box, after the environment; the recap."""
     environment = {"python_env_name": "engine", "python_env_requirements": ["torch==2.8.0"], "python_env_wait": False}
     tasks: list[dict[str, Any]] = [
         {"name": "Make it", "ansible.builtin.include_role": {"name": "python_env"}, "vars": environment},
-        *({"name": it, "ansible.builtin.include_role": {"name": "flash_attn", "tasks_from": it}} for it in stages),
+        *({"name": it, "ansible.builtin.include_role": entry_point(it)} for it in stages),
     ]
     playbook = gpubox.directory / "flash.yml"
     playbook.write_text(
@@ -67,6 +67,12 @@ def play(gpubox: Gpubox, name: str, *stages: str, check: bool = False) -> dict[s
     )
     options = ["--check"] if check else []
     return counts(ansible(gpubox, "-i", "inventories/gpubox.yml", str(playbook), "--limit", name, *options), name)
+
+
+def entry_point(stage: str) -> dict[str, str]:
+    """`verify` is flash_attn's, `cuda_toolkit:verify` another role's."""
+    role, _, entry = stage.rpartition(":")
+    return {"name": role or "flash_attn", "tasks_from": entry}
 
 
 def job(box: TestBox) -> dict[str, Any]:
@@ -108,6 +114,7 @@ def bring_along(gpubox: Gpubox) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_built_killed_kept_and_sent(gpubox: Gpubox, make_box: Callable[[str], TestBox]) -> None:
     first = make_box("first")
     assert play(gpubox, "first", "start", check=True)["failed"] == 0
@@ -124,7 +131,8 @@ def test_built_killed_kept_and_sent(gpubox: Gpubox, make_box: Callable[[str], Te
     units = compiled(first)
     assert [units.count(f"unit{n}.o.cu") for n in range(FREE)] == [1] * FREE
     assert {units.count(f"unit{n}.o.cu") for n in range(FREE, UNITS)} <= {1, 2}
-    assert play(gpubox, "first", "main", "verify")["changed"] == 0
+    others = ("cuda_toolkit:main", "cuda_toolkit:verify", "wheelhouse:verify")
+    assert play(gpubox, "first", "main", "verify", *others)["changed"] == 0
 
     # A service does not start beside another torch.
     check = f"GPUBOX_SERVICE=engine {ROOT}/envs/engine/bin/python -c 'print(\"up\")'"
@@ -141,5 +149,5 @@ def test_built_killed_kept_and_sent(gpubox: Gpubox, make_box: Callable[[str], Te
     assert play(gpubox, "second", "main", "verify")["failed"] == 0
     assert second.exec("test -e /root/autodl-tmp/compiled").exit_code == 1
     assert second.exec(f"test -e {ROOT}/cuda").exit_code == 1
-    assert play(gpubox, "second", "remove")["changed"] > 0
+    assert play(gpubox, "second", "remove", "cuda_toolkit:remove", "wheelhouse:remove")["changed"] > 0
     assert second.exec(f"ls {site} | grep -c flash").stdout.strip() == "0"
