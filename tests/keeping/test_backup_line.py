@@ -103,6 +103,8 @@ def test_a_killed_command_leaves_nothing_running(
     """A session that stays would keep the guard from seeing that nobody is there."""
     fill(kept, f"{RESULTS}/model.bin", 100 * MIB)
     tool = Gpubox(tmp_path)
+    # Who is killed cannot remove the directory of his socket.
+    tool.env["TMPDIR"] = str(tmp_path)
     monkeypatch.setenv("GPUBOX_HOME", str(tool.home / ".local/share/gpubox"))
     with Proxy(kept.port, delay=0.1) as line:
         enroll(kept, "other", line.port)
