@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gpubox import guard, preflight, preparing
+from gpubox import guard, model_copy, preflight, preparing, wheelhouse
 from gpubox.boxfile import BoxFile, load, not_yet
 from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
@@ -139,6 +139,7 @@ def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.B
         root = _root(record)
         _deliver(host, root, facts, box, bundle, board)
         variables, digest = wanted(record, box, bundle)
+        _send(host, root, box, variables, board)
         started = runs.start(host, root, bundle, digest=digest, variables=variables, playbook=_PLAYBOOK)
     story = _follow(login, root, started, board)
     if started.digest != digest:
@@ -170,6 +171,15 @@ def _deliver(host: Host, root: str, facts: Facts, box: BoxFile, bundle: bundles.
         )
 
 
+def _send(host: Host, root: str, box: BoxFile, variables: dict[str, Any], board: Board) -> None:
+    """Put on the box what it can have from here or from another box of ours: wheels that were built before, a model."""
+    if fitting := wheelhouse.fitting(variables, wheelhouse.wheels()):
+        with board.step("wheels that were built before") as step:
+            sent = wheelhouse.send(host, root, fitting)
+            step.say(", ".join(f"{wheel.package} {wheel.version}" for wheel in sent) or "on the box already")
+    model_copy.bring(host, box, root=root, board=board)
+
+
 def _prepared(
     ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, board: Board, wait: timedelta | None
 ) -> BoxRecord:
@@ -194,6 +204,7 @@ def _prepared(
         variables, digest = wanted(record, box, bundle)
         with Host(login) as host:
             _deliver(host, root, facts, box, bundle, board)
+            _send(host, root, box, variables, board)
             started = runs.start(host, root, bundle, digest=f"prepare-{digest}", variables=variables, playbook=_PREPARE)
         _follow(login, root, started, board)
 
