@@ -15,7 +15,7 @@ _SHORTEST = 1.0
 _LONGEST_LEFT = 48 * 3600.0
 
 # Figures of a report that have a place of their own in its line.
-_PLACED = ("label", "done", "total", "unit", "speed", "seconds_left", "state", "started", "ended")
+_PLACED = ("label", "done", "total", "unit", "speed", "seconds_left", "state", "started", "ended", "files", "of")
 
 
 @dataclass(slots=True)
@@ -79,6 +79,8 @@ def job_words(progress: dict[str, Any], *, speed: float | None = None, left: flo
     if isinstance(done, int | float):
         whole = total if isinstance(total, int | float) else None
         parts.append(_how_far(done, whole, unit))
+    if isinstance(files := progress.get("files"), int) and isinstance(of := progress.get("of"), int) and of > 1:
+        parts.append(f"{files} of {of} files")
     if speed is not None and unit == "B":
         parts.append(f"{_bytes(speed)}/s" if speed >= 1 else "nothing comes")
     if left is not None:

@@ -56,6 +56,8 @@ def test_an_ended_job_has_no_speed() -> None:
     [
         ({"label": "part 3", "done": 1_234_000_000, "total": 16e9, "unit": "B"}, "part 3 · 1.2 GB of 16.0 GB"),
         ({"done": 512, "unit": "B"}, "512 B"),
+        ({"done": 5e6, "unit": "B", "files": 2, "of": 7, "connections": 8}, "5.0 MB · 2 of 7 files · connections 8"),
+        ({"done": 5e6, "unit": "B", "files": 0, "of": 1}, "5.0 MB"),
         ({"done": 150e6, "total": 404e9, "unit": "B"}, "150 MB of 404 GB"),
         (
             {"label": "epoch", "done": 2, "total": 3, "unit": "step", "loss": 0.51234},
