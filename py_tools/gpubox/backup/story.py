@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gpubox import backups
+from gpubox import backups, wheelhouse
 from gpubox.backup import listing
 from gpubox.backup.control import Control
 from gpubox.backup.gather import Gather
@@ -114,6 +114,7 @@ def carry_out(
                     with contextlib.suppress(GpuboxError):
                         control.call({"do": "end", "token": work.token})
         notes = (*gather.notes, *(f"{path} had rotted and was fetched again" for path in reuse.rotten))
+        notes += _wheels(saved)
         files, size = len(manifest.files), manifest.size
         ledger.note_backup(record.name, saved, files=files, size=size, sha256=sha256)
         done = Backup(
@@ -128,6 +129,16 @@ def carry_out(
         )
         step.say(_words(done))
     return done
+
+
+def _wheels(saved: Path) -> tuple[str, ...]:
+    """Keep wheels that were built on the box for the next one; what there is to say about that."""
+    try:
+        kept = wheelhouse.store(saved)
+    except OSError as error:
+        # The backup itself is whole, and has them.
+        return (f"wheels in it could not be put into `{wheelhouse.house()}` for the next box: {error.strerror}",)
+    return tuple(f"{wheel.package} {wheel.version}, built there, is kept for the next box" for wheel in kept)
 
 
 class _Work:
