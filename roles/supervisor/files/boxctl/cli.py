@@ -260,4 +260,7 @@ def _shutdown(place: Layout, _options: argparse.Namespace) -> dict[str, Any]:
     return lifecycle.shutdown(place)
 
 
-_AT_ONCE = {("send",): argparse.Namespace(run=_send), ("receive",): argparse.Namespace(run=_receive)}
+_AT_ONCE: dict[tuple[str, ...], argparse.Namespace] = {
+    ("send",): argparse.Namespace(run=_send),
+    ("receive",): argparse.Namespace(run=_receive),
+}
