@@ -35,6 +35,7 @@ class Request:
     requirements: list[str]
     excludes: list[str] = field(default_factory=list)
     imports: list[str] = field(default_factory=list)
+    compile_bytecode: bool = False
     python: str = ""
     index_url: str = ""
     extra_index_urls: list[str] = field(default_factory=list)
@@ -87,6 +88,7 @@ def install(request: Request, progress: Progress) -> str:
         excludes = request.build / "excludes.txt"
         excludes.write_text("".join(f"{name}\n" for name in request.excludes), encoding="utf-8")
         target = ["--python", str(request.build / "bin" / "python"), "--excludes", str(excludes)]
+        target += ["--compile-bytecode"] if request.compile_bytecode else []
         arguments = ["pip", "install", *target, *uv_arguments(settings), *request.requirements]
         progress.tell("resolving the packages")
         code, said = run([uv, *arguments], environment, progress)
