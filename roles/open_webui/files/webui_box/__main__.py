@@ -1,0 +1,35 @@
+"""`python -m webui_box run PLACE -- COMMAND...`, and `settle`: a request as JSON on stdin, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from webui_box.api import Pending
+from webui_box.errors import Trouble
+
+
+def main(argv: list[str]) -> int:
+    """Do one of the two; 1 with one line on stderr when it cannot be done, 2 when nobody knows what is meant."""
+    try:
+        match argv:
+            case ["run", place, "--", *command] if "--port" in command:
+                from webui_box.start import Place, run
+
+                run(Place(Path(place)), command)
+            case ["settle"]:
+                from webui_box.settle import Request, settle
+
+                sys.stdout.write(json.dumps(settle(Request.read(sys.stdin.read())), ensure_ascii=False) + "\n")
+                return 0
+            case _:
+                sys.stderr.write(f"usage: {__doc__}\n")
+                return 2
+    except (Trouble, Pending, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,104 @@
+"""What the role `open_webui` starts, for every case in fixtures/open_webui: one play, one host per case, no web UI."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from unit.ansible.conftest import CHECKOUT, HERE, Ansible
+from unit.ansible.test_vllm import told
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((HERE / "fixtures/open_webui").glob("*.yml"))}
+VERSIONS = yaml.safe_load((CHECKOUT / "roles/open_webui/vars/versions.yml").read_text())
+
+Specs = dict[str, dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
+    """By case, what `boxctl` was told of the job `env-open-webui` and of the service `open-webui`."""
+    place = tmp_path_factory.mktemp("open_webui")
+    boxes = {name: Ansible(place / name) for name in CASES}
+    hosts = {}
+    for name, box in boxes.items():
+        box.install_boxctl()
+        python = box.root / "controller/bin/python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(sys.executable)
+        hosts[name] = {"ansible_connection": "local", "gpubox_root": str(box.root), **CASES[name]["variables"]}
+    (place / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    stages = [
+        {"name": stage, "ansible.builtin.import_role": {"name": "open_webui", "tasks_from": stage}}
+        for stage in ("environment", "serve")
+    ]
+    runner = Ansible(place)
+    for options, tasks in (([], stages[:1]), (["--check", "--diff"], stages[1:])):
+        done = runner.play(tasks, "-i", str(place / "hosts.yml"), "--limit", "!localhost", "--forks", "2", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "sk-hunter2" not in done.stdout + done.stderr
+    return {name: told(box) for name, box in boxes.items()}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_command_line_and_environment(case: str, specs: Specs) -> None:
+    wanted, service = CASES[case], specs[case]["open-webui"]
+    root = service["cwd"].removesuffix("/open-webui")
+    assert service["argv"] == wanted["argv"].replace("{root}", root).split()
+    expected = {name: value.replace("{root}", root) for name, value in wanted["env"].items()}
+    assert {name: service["env"].get(name) for name in expected} == expected
+    assert not set(wanted["absent_env"]) & set(service["env"])
+    assert "sk-hunter2" not in " ".join(service["argv"])
+    assert service["health_url"] == f"http://127.0.0.1:{wanted['port']}/health"
+    assert service["precious"] == [
+        f"{root}/open-webui/{name}" for name in ("data/webui.db", "data/uploads", "secret-key", "admin-password")
+    ]
+
+
+def test_another_secret_key_restarts_the_service_and_is_not_told_in_clear(specs: Specs) -> None:
+    service = specs["several-engines"]["open-webui"]
+    assert len(service["env"]["GPUBOX_SECRET_KEY_REVISION"]) == 16
+    assert "sk-hunter2-secret" not in json.dumps(service)
+    assert "sk-hunter2-password" not in json.dumps(service)
+
+
+def test_environment(specs: Specs) -> None:
+    job = specs["defaults"]["env-open-webui"]
+    request = json.loads(job["env"]["GPUBOX_PYTHON_ENV"])
+    assert request["requirements"] == [f"open-webui=={VERSIONS['open_webui_version']}", *VERSIONS["open_webui_pins"]]
+    assert request["excludes"] == VERSIONS["open_webui_excludes"]
+    assert request["compile_bytecode"] is True
+    supported = sys.version_info[:2] in {(3, 11), (3, 12)}
+    assert request["python"] == ("" if supported else "3.12")
+    names = {pin.partition("==")[0] for pin in VERSIONS["open_webui_pins"]}
+    assert not names & set(VERSIONS["open_webui_excludes"])
+
+
+@pytest.mark.parametrize(
+    "engines",
+    [
+        "[]",
+        '[{"url": "ftp://x/v1"}]',
+        '[{"url": "http://a/v1;http://b/v1"}]',
+        '[{"url": "http://a", "api_key": "hunter2;b"}]',
+    ],
+)
+def test_engines_that_cannot_be_are_said(tmp_path: Path, engines: str) -> None:
+    box = Ansible(tmp_path)
+    box.install_boxctl()
+    role = {"name": "Serve", "ansible.builtin.import_role": {"name": "open_webui", "tasks_from": "serve"}}
+    variables = json.dumps({"gpubox_root": str(box.root), "open_webui_engines": json.loads(engines)})
+    done = box.play([role], "-e", variables)
+    assert done.returncode == 2
+    assert "`open_webui_engines` has to name at least one engine" in done.stdout + done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
