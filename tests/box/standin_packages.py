@@ -69,13 +69,13 @@ def make(place: Path) -> Path:
     """All of them as files in `place`."""
     place.mkdir()
     version = "__version__ = '2.8.0+cu130'\ncuda = '13.0'\n"
-    _wheel(place, "torch", "2.8.0", {"torch/__init__.py": "", "torch/version.py": version})
+    wheel(place, "torch", "2.8.0", {"torch/__init__.py": "", "torch/version.py": version})
     pins = yaml.safe_load((paths.content() / "roles/cuda_toolkit/vars/versions.yml").read_text())["cuda_toolkit_wheels"]
     for pin in pins["13.0"]:
         name, _, number = pin.partition("==")
         below = f"nvidia/cu13/{'bin/nvcc' if name == 'nvidia-cuda-nvcc' else f'nvvm/bin/{name}'}"
         files = {below: NVCC, "nvidia/cu13/include/cuda.h": "", "nvidia/cu13/lib/libcudart.so.13": ""}
-        _wheel(place, name.replace("-", "_"), number, files)
+        wheel(place, name.replace("-", "_"), number, files)
     top = f"flash_attn-{VERSION}"
     with tarfile.open(place / f"{top}.tar.gz", "w:gz") as archive:
         for name, text in {
@@ -87,7 +87,8 @@ def make(place: Path) -> Path:
     return place
 
 
-def _wheel(place: Path, name: str, version: str, files: dict[str, str]) -> None:
+def wheel(place: Path, name: str, version: str, files: dict[str, str]) -> None:
+    """One wheel of pure Python in `place`."""
     info = f"{name}-{version}.dist-info"
     files = {
         **files,

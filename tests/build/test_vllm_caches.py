@@ -22,10 +22,10 @@ import jinja2
 import yaml
 
 from e2e import test_vllm_options
+from sim.tiny_model import tiny_model
 from waits import until
 
-HERE = Path(__file__).resolve().parent
-ROLE = HERE.parents[1] / "roles/vllm/vars/main.yml"
+ROLE = Path(__file__).resolve().parents[2] / "roles/vllm/vars/main.yml"
 _LIMIT_S = 1200.0
 environment = test_vllm_options.environment
 
@@ -43,7 +43,7 @@ def test_a_second_start_finds_the_caches_and_home_stays_empty(environment: Path,
         *(tmp_path / name for name in ("home", "root", "model")),
     )
     home.mkdir()
-    subprocess.run([python, str(HERE / "tiny_model.py"), str(model)], check=True)
+    tiny_model(model)
     env = {"PATH": "/usr/bin:/bin", "HOME": str(home), "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
     env |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1", **role_environment(root)}
     first, second = (start(python, model, env, tmp_path / f"log-{number}") for number in (1, 2))
