@@ -9,7 +9,7 @@ from gpubox import builds, models, preflight
 from gpubox.boxfile import load, not_yet
 from gpubox.boxfile.models import SMALL_GPT
 from gpubox.builds.matrix import matrix
-from gpubox.builds.plan import Step, longest
+from gpubox.builds.plan import Estimated, Step
 from gpubox.converge import bundle as bundles
 from gpubox.errors import AuthFailed, GpuboxError, Unreachable, UsageError
 from gpubox.ledger import Ledger
@@ -33,7 +33,7 @@ _SPARE = 2 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class DryRun:
+class DryRun(Estimated):
     """What `up` would do. `facts` None: there is no box to ask. `free`: bytes on its data disk, None: not known.
 
     `seconds` is about how long it takes, at least that where `at_least`; `disk_bytes` about what it puts on the disk.
@@ -48,21 +48,6 @@ class DryRun:
     notes: tuple[str, ...]
     facts: Facts | None = None
     free: int | None = None
-
-    @property
-    def seconds(self) -> float:
-        """About how long the longest chain takes."""
-        return longest(self.steps)
-
-    @property
-    def at_least(self) -> bool:
-        """Whether the time of a step is not known."""
-        return any(step.seconds is None for step in self.steps)
-
-    @property
-    def disk_bytes(self) -> float:
-        """About what all of it puts on the data disk."""
-        return sum(step.disk for step in self.steps)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from sim.faults import from_json
+from sim.threads import Handler, Http
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -107,7 +106,7 @@ class Server:
         self.closing = threading.Event()
         self.mistakes: list[BaseException] = []
         self._http = _Http(("127.0.0.1", 0), _Handler)
-        self._http.simulator = self
+        self._http.simulator, self._http.mistakes = self, self.mistakes
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
@@ -143,30 +142,12 @@ def serve(app: App) -> Iterator[Server]:
             raise RuntimeError("the simulator itself failed") from server.mistakes[0]
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
+class _Http(Http):
     simulator: Server
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  # as its base
-        """A client that was killed in mid-call is what the tests do; anything else is a mistake in the simulator."""
-        if (error := sys.exc_info()[1]) is not None and not isinstance(error, ConnectionError):
-            self.simulator.mistakes.append(error)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Without these every answer waits 40 ms for the acknowledgement of its first line.
-    disable_nagle_algorithm = True
-    wbufsize = 1 << 16
+class _Handler(Handler):
     server: _Http
-
-    def handle_one_request(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            super().handle_one_request()
-            return
-        self.close_connection = True
 
     def _any(self) -> None:
         split = urlsplit(self.path)

@@ -95,20 +95,11 @@ class Step:
     chain: str = "environment"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The decision for one box. Without facts (`decided` False) some of it is left open until the box is seen."""
+class Estimated:
+    """What a list of steps comes to."""
 
-    engine: str | None
-    environments: tuple[Environment, ...] = ()
-    flash_attn: FlashAttention | None = None
-    nvcc: Nvcc | None = None
-    refusals: tuple[Refusal, ...] = ()
-    warnings: tuple[Warned, ...] = ()
-    rows: tuple[Row, ...] = ()
-    steps: tuple[Step, ...] = ()
-    decided: bool = True
-    choices: dict[str, str] = field(default_factory=dict)
+    __slots__ = ()
+    steps: tuple[Step, ...]
 
     @property
     def seconds(self) -> float:
@@ -124,6 +115,22 @@ class Plan:
     def disk_bytes(self) -> float:
         """About how much all of it puts on the data disk."""
         return sum(step.disk for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Estimated):
+    """The decision for one box. Without facts (`decided` False) some of it is left open until the box is seen."""
+
+    engine: str | None
+    environments: tuple[Environment, ...] = ()
+    flash_attn: FlashAttention | None = None
+    nvcc: Nvcc | None = None
+    refusals: tuple[Refusal, ...] = ()
+    warnings: tuple[Warned, ...] = ()
+    rows: tuple[Row, ...] = ()
+    steps: tuple[Step, ...] = ()
+    decided: bool = True
+    choices: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""

@@ -9,10 +9,8 @@ import contextlib
 import json
 import select
 import socket
-import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sim.hub import huggingface, modelscope
@@ -22,6 +20,7 @@ from sim.hub.faults import HubFault, HubFaults
 from sim.hub.pace import Cap
 from sim.hub.sending import send
 from sim.hub.web import Answer, Asked, Hub, Part, content
+from sim.threads import Handler, Http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +45,7 @@ class HubServer:
         self.hub = Hub(self.repos, faults, f"http://127.0.0.1:{self.cdn_port}", range_status)
         self._threads = []
         for each in self._listening:
-            each.hub = self
+            each.hub, each.mistakes = self, self.mistakes
             thread = threading.Thread(target=each.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -88,29 +87,12 @@ def hub(
             raise RuntimeError("the simulated hub itself failed") from server.mistakes[0]
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+class _Http(Http):
     hub: HubServer
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  # as its base
-        """A client that was killed in mid-file is what the tests do; anything else is a mistake in the hub."""
-        if (error := sys.exc_info()[1]) is not None and not isinstance(error, ConnectionError):
-            self.hub.mistakes.append(error)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 1 << 16
+class _Handler(Handler):
     server: _Http
-
-    def handle_one_request(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            super().handle_one_request()
-            return
-        self.close_connection = True
 
     def _any(self) -> None:
         split = urlsplit(self.path)
