@@ -35,7 +35,7 @@ class Request:
     requirements: list[str]
     excludes: list[str] = field(default_factory=list)
     imports: list[str] = field(default_factory=list)
-    compile_bytecode: bool = False
+    imports_env: dict[str, str] = field(default_factory=dict)
     python: str = ""
     index_url: str = ""
     extra_index_urls: list[str] = field(default_factory=list)
@@ -88,7 +88,6 @@ def install(request: Request, progress: Progress) -> str:
         excludes = request.build / "excludes.txt"
         excludes.write_text("".join(f"{name}\n" for name in request.excludes), encoding="utf-8")
         target = ["--python", str(request.build / "bin" / "python"), "--excludes", str(excludes)]
-        target += ["--compile-bytecode"] if request.compile_bytecode else []
         arguments = ["pip", "install", *target, *uv_arguments(settings), *request.requirements]
         progress.tell("resolving the packages")
         code, said = run([uv, *arguments], environment, progress)
@@ -104,7 +103,8 @@ def try_imports(request: Request, progress: Progress) -> str:
         return ""
     progress.tell(f"importing {', '.join(request.imports)}")
     python = request.build / "bin" / "python"
-    code, said = run([str(python), "-c", f"import {', '.join(request.imports)}"], dict(os.environ), progress)
+    environment = {**os.environ, **request.imports_env}
+    code, said = run([str(python), "-c", f"import {', '.join(request.imports)}"], environment, progress)
     if code == 0:
         return ""
     last = next((line for line in reversed(said.splitlines()) if line.strip()), f"exit code {code}")
