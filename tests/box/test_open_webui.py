@@ -42,11 +42,11 @@ VARIABLES: dict[str, Any] = {
 CLIENT = """
 import http.client, json, sys
 method, path, body, token = json.load(sys.stdin)
-c = http.client.HTTPConnection("127.0.0.1", 8080, timeout=120)
+c = http.client.HTTPConnection("127.0.0.1", 3000, timeout=120)
 headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 c.request(method, path, body and json.dumps(body), headers)
 r = c.getresponse()
-print(json.dumps([r.status, json.loads(r.read())]))
+print(json.dumps([r.status, r.read().decode()]))
 """
 
 
@@ -77,9 +77,14 @@ class Ui:
 
     def ask(self, method: str, path: str, body: object = None, token: str = "") -> tuple[int, Any]:
         """One request to the API of open-webui."""
+        status, text = self.text(method, path, body, token)
+        return status, json.loads(text)
+
+    def text(self, method: str, path: str, body: object, token: str) -> tuple[int, str]:
+        """The same, for what does not answer JSON."""
         asked = json.dumps([method, path, body, token]).encode()
-        status, answer = json.loads(self.sh(f"python3 -c {shlex.quote(CLIENT)}", asked))
-        return int(status), answer
+        status, text = json.loads(self.sh(f"python3 -c {shlex.quote(CLIENT)}", asked))
+        return int(status), str(text)
 
     def sign_in(self, email: str, password: str) -> str:
         """The token."""
@@ -152,10 +157,10 @@ def _it_is_shut(ui: Ui, password: str) -> None:
     status, _ = ui.ask("POST", "/api/v1/auths/signup", {"name": "x", "email": "x@example.com", "password": "x" * 12})
     assert status == 403
     assert ui.ask("GET", "/api/models")[0] in {401, 403}
-    # 1F90 is 8080.
+    # 0BB8 is 3000.
     table = ui.sh("cat /proc/net/tcp /proc/net/tcp6").splitlines()
-    listening = [line.split()[1] for line in table if ":1F90 " in line and " 0A " in line]
-    assert listening == ["0100007F:1F90"]
+    listening = [line.split()[1] for line in table if ":0BB8 " in line and " 0A " in line]
+    assert listening == ["0100007F:0BB8"]
     files = ("secret-key", "admin-password", "data/webui.db")
     assert set(ui.sh(f"cd {PLACE}; stat -c %a {' '.join(files)}").split()) == {"600"}
     assert set(ui.sh(f"stat -c %a {PLACE} {PLACE}/data {PLACE}/data/uploads").split()) == {"700"}
@@ -176,6 +181,8 @@ def _it_is_kept(ui: Ui) -> None:
         "open-webui/secret-key": None,
         "open-webui/admin-password": None,
     }
+    found = json.loads(ui.sh(f"{ROOT}/bin/boxctl manifest --list"))["files"]
+    assert [file["path"] for file in found if file["copy"] == "sqlite"] == ["open-webui/data/webui.db"]
     service = json.loads(ui.sh(f"{ROOT}/bin/boxctl status"))["services"][0]
     assert (service["name"], service["healthy"], service["restarts"]) == ("open-webui", True, 0)
 
@@ -185,12 +192,12 @@ def _a_stranger_on_its_port_is_named(ui: Ui) -> None:
     boxctl = f"{ROOT}/bin/boxctl"
     ui.sh(f"{boxctl} service stop open-webui")
     ui.sh(
-        "setsid python3 -m http.server --bind 127.0.0.1 8080 </dev/null >/dev/null 2>&1 & echo $! > /root/stranger.pid"
+        "setsid python3 -m http.server --bind 127.0.0.1 3000 </dev/null >/dev/null 2>&1 & echo $! > /root/stranger.pid"
     )
     ui.box.exec(f"{boxctl} service start open-webui")
     until(lambda: json.loads(ui.sh(f"{boxctl} status"))["services"][0]["state"] == "failed", "failed")
     said = json.loads(ui.sh(f"{boxctl} status"))["services"][0]["last_error"]
-    assert re.search(r"port 8080 of 127\.0\.0\.1 is taken by process \d+ \(python3", said), said
+    assert re.search(r"port 3000 of 127\.0\.0\.1 is taken by process \d+ \(python3", said), said
     ui.sh("kill $(cat /root/stranger.pid)")
 
 
@@ -202,9 +209,11 @@ def _people_use_it(ui: Ui, token: str) -> None:
     for who in (token, user):
         _, models = ui.ask("GET", "/api/models", token=who)
         assert {model["id"] for model in models["data"]} == {"small-gpt", "诗人"}
-    chat = {"model": "诗人", "stream": False, "messages": [{"role": "user", "content": "你是谁？"}]}
-    status, answer = ui.ask("POST", "/api/chat/completions", chat, user)
-    assert (status, answer["choices"][0]["message"]["content"]) == (200, "answer 1")
+    chat = {"model": "诗人", "stream": True, "messages": [{"role": "user", "content": "你是谁？"}]}
+    status, text = ui.text("POST", "/api/chat/completions", chat, user)
+    pieces = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: {")]
+    deltas = [json.loads(piece)["choices"][0]["delta"] for piece in pieces]
+    assert (status, "".join(delta["content"] for delta in deltas)) == (200, "answer 1"), text
     (asked,) = ui.asked()
     assert asked["messages"][0] == {"role": "system", "content": AGENT["system_prompt"]}
     assert (asked["model"], asked["temperature"], asked["top_p"]) == ("small-gpt", 0.5, 0.9)

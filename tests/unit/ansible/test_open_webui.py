@@ -77,7 +77,8 @@ def test_environment(specs: Specs) -> None:
     request = json.loads(job["env"]["GPUBOX_PYTHON_ENV"])
     assert request["requirements"] == [f"open-webui=={VERSIONS['open_webui_version']}", *VERSIONS["open_webui_pins"]]
     assert request["excludes"] == VERSIONS["open_webui_excludes"]
-    assert request["compile_bytecode"] is True
+    assert request["imports"][0] == "open_webui.main"
+    assert not request["imports_env"]["DATA_DIR"].endswith("open-webui/data")
     supported = sys.version_info[:2] in {(3, 11), (3, 12)}
     assert request["python"] == ("" if supported else "3.12")
     names = {pin.partition("==")[0] for pin in VERSIONS["open_webui_pins"]}
