@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = "/root/autodl-tmp/gpubox"
 PLACE = f"{ROOT}/open-webui"
 ENGINE = Path(__file__).with_name("standin_engine.py")
-KEY, ASKED = "sk-engine-hunter2", "/root/asked.jsonl"
+KEY, SECRET, ASKED = "sk-engine-hunter2", "given-hunter2-0123456789", "/root/asked.jsonl"
 EMAIL, NEW_PROMPT = "me@example.com", "你是一位医生。"
 AGENT: dict[str, Any] = {
     "name": "诗人",
@@ -36,6 +36,7 @@ AGENT: dict[str, Any] = {
 VARIABLES: dict[str, Any] = {
     "open_webui_engines": [{"url": "http://127.0.0.1:8000/v1", "api_key": KEY}],
     "open_webui_admin_email": EMAIL,
+    "open_webui_secret_key": SECRET,
     "open_webui_agents": [AGENT],
 }
 # Asks open-webui from inside the box: [method, path, body, token] as JSON on stdin, [status, answer] on stdout.
@@ -73,6 +74,7 @@ class Ui:
         file = self.directory / "play.yml"
         file.write_text(yaml.safe_dump([play], allow_unicode=True))
         said = ansible(self.tool, "-i", "inventories/gpubox.yml", str(file), "--limit", "mybox", *options)
+        assert "hunter2" not in said
         return counts(said, "mybox")["changed"], said
 
     def ask(self, method: str, path: str, body: object = None, token: str = "") -> tuple[int, Any]:
@@ -123,7 +125,7 @@ def ui(boxes: BoxFactory, offline: Callable[..., Wishes], tmp_path: Path) -> Ite
 def test_the_web_ui_from_nothing_to_nothing(ui: Ui) -> None:
     ui.play("--check", "--diff")
     assert ui.sh("ls -A /root/autodl-tmp") == ""
-    changed, _ = ui.play()
+    changed, _ = ui.play("--diff")
     assert changed > 0
     assert ui.play()[0] == 0
     password = ui.sh(f"cat {PLACE}/admin-password").strip()
@@ -164,7 +166,8 @@ def _it_is_shut(ui: Ui, password: str) -> None:
     files = ("secret-key", "admin-password", "data/webui.db")
     assert set(ui.sh(f"cd {PLACE}; stat -c %a {' '.join(files)}").split()) == {"600"}
     assert set(ui.sh(f"stat -c %a {PLACE} {PLACE}/data {PLACE}/data/uploads").split()) == {"700"}
-    secrets = [password, KEY, ui.sh(f"cat {PLACE}/secret-key").strip()]
+    assert ui.sh(f"cat {PLACE}/secret-key") == SECRET
+    secrets = [password, KEY, SECRET]
     # The engine has its key on its own command line.
     argvs = [line for line in ui.box.processes() if "engine.py" not in line]
     shown = "\n".join(argvs) + ui.sh(f"cat {ROOT}/logs/*.log")

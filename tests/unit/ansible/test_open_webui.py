@@ -92,6 +92,7 @@ def test_environment(specs: Specs) -> None:
         '[{"url": "ftp://x/v1"}]',
         '[{"url": "http://a/v1;http://b/v1"}]',
         '[{"url": "http://a", "api_key": "hunter2;b"}]',
+        '[{"url": "http://a", "api_key": "hunter2 b"}]',
     ],
 )
 def test_engines_that_cannot_be_are_said(tmp_path: Path, engines: str) -> None:
