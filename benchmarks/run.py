@@ -8,7 +8,17 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import backup_throughput, help_cpu, model_download, nothing_to_do, take_down, wheelhouse, whole_converge
+from benchmarks import (
+    backup_throughput,
+    help_cpu,
+    model_download,
+    nothing_to_do,
+    stand_up,
+    take_down,
+    web_ui_start,
+    wheelhouse,
+    whole_converge,
+)
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
@@ -26,10 +36,12 @@ def main() -> None:
         help_cpu.main,
         nothing_to_do.main,
         whole_converge.main,
+        stand_up.main,
         take_down.main,
         backup_throughput.main,
         model_download.main,
         wheelhouse.main,
+        web_ui_start.main,
     )
     for measurement in measurements:
         parts.append(measurement())
