@@ -58,4 +58,4 @@ def test_last_error(case: dict[str, Any], tmp_path: Path) -> None:
 
     log = tmp_path / "x.log"
     log.write_text(case["log"])
-    assert last_error(log) == case["error"]
+    assert last_error(log, under_way=case.get("under_way", False)) == case["error"]

@@ -64,15 +64,19 @@ def mark(name: str) -> str:
     return f"{MARK}{name} starts at {files.utc(time.time())}\n"
 
 
-def last_error(path: Path) -> str | None:
-    """The last start's last line that looks like an error, else its last line; None when it said nothing."""
+def last_error(path: Path, *, under_way: bool = False) -> str | None:
+    """The last start's last line that looks like an error, else its last line; None when it said nothing.
+
+    `under_way`: the last start has not ended. What it says before it comes to its own end, which may only be that it is
+    loading, then does not hide what the one before ended with.
+    """
     lines = _lines(path)
-    for start in _starts(lines):
-        said = [line for line in lines[start:] if line and not line.startswith(MARK)]
-        if said:
-            trouble = (line for line in reversed(said) if _TROUBLE.search(line) and not _NO_TROUBLE.search(line))
-            return next(trouble, said[-1]).strip()[:_LINE]
-    return None
+    said = [words for start in _starts(lines) if (words := _said(lines, start))]
+    for words in said[: 2 if under_way else 1]:
+        trouble = (line for line in reversed(words) if _TROUBLE.search(line) and not _NO_TROUBLE.search(line))
+        if (line := next(trouble, None)) is not None:
+            return line.strip()[:_LINE]
+    return said[0][-1].strip()[:_LINE] if said else None
 
 
 def last_line(path: Path) -> str | None:
@@ -115,6 +119,13 @@ def _follow(path: Path, identity: int, offset: int) -> None:
             offset += len(data)
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
+
+
+def _said(lines: list[str], start: int) -> list[str]:
+    """What one start said: up to the mark of the next."""
+    rest = lines[start + 1 :] if lines and lines[start].startswith(MARK) else lines[start:]
+    end = next((index for index, line in enumerate(rest) if line.startswith(MARK)), len(rest))
+    return [line for line in rest[:end] if line]
 
 
 def _beginning(path: Path, lines: int) -> int:

@@ -132,7 +132,9 @@ def _view(
     keeper = infos is None and lifecycle.keeper_pid(layout) is not None
     seen = states.Seen(info.get("statename"), keeper, exits, uptime, healthy)
     state = states.service_state(seen, now)
-    troubled = state in {"failed", "backoff"} or (state == "starting" and bool(exits))
+    trouble = None
+    if state in {"failed", "backoff"} or (state == "starting" and exits):
+        trouble = logs.last_error(layout.log(name), under_way=up) or info.get("spawnerr") or None
     return {
         "name": name,
         "description": spec.get("description", ""),
@@ -143,7 +145,7 @@ def _view(
         "healthy": healthy,
         "exit_code": exits[-1]["exit_code"] if exits else None,
         "restarts": max(0, history.get("restarts", 0)),
-        "last_error": logs.last_error(layout.log(name)) or info.get("spawnerr") or None if troubled else None,
+        "last_error": trouble,
         "log": str(layout.log(name)),
     }
 
