@@ -14,6 +14,7 @@ from benchmarks.rented import ROOT, BoxFactory, Gpubox, ansible_env
 from box.testbox.wheelhouse import offline
 from gpubox.converge.events import Message, Story
 from sim.hub import HubFaults, Made, OnDisk, hub, repo
+from sim.tiny_model import tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ def main() -> str:
     with tempfile.TemporaryDirectory(prefix="gpubox-bench-") as directory, BoxFactory() as boxes:
         place = Path(directory)
         faults = HubFaults(total_rate=TOTAL_RATE).slow(RATE)
-        with hub({MODEL: _repo(place, boxes)}, faults) as server:
+        with hub({MODEL: _repo(place / "model")}, faults) as server:
             ours = _ours(place / "ours", boxes, server)
             steps = _one_after_the_other(place / "steps", boxes, server)
     rows = [
@@ -76,14 +77,9 @@ def main() -> str:
     )
 
 
-def _repo(place: Path, boxes: BoxFactory) -> Repo:
-    """The small model that gpubox trains, made big with a file that nothing loads."""
-    with _box(place / "training", boxes) as (tool, _):
-        tool.box_file("mybox", "provider: attach\nmodel: small-gpt\n")
-        tool("up", "mybox", "--no-tunnel")
-        tool("backup", "mybox")
-        (folder,) = (tool.directory / "gpubox-backups").rglob("model.safetensors")
-    files = {path.name: OnDisk(path) for path in folder.parent.iterdir() if path.is_file()}
+def _repo(place: Path) -> Repo:
+    """A model that vLLM loads in no time, made big with files that nothing loads."""
+    files = {path.name: OnDisk(path) for path in tiny_model(place).iterdir()}
     half = PADDING_BYTES // 2
     return repo({**files, "extra/part-1.dat": Made(1, half), "extra/part-2.dat": Made(2, half)})
 
@@ -121,7 +117,7 @@ def _one_after_the_other(place: Path, boxes: BoxFactory, server: HubServer) -> S
 def _box(place: Path, boxes: BoxFactory) -> Iterator[tuple[Gpubox, TestBox]]:
     """A new box on this machine's network, where the hub is, with its packages at hand."""
     place.mkdir()
-    wishes = offline("controller", "small_gpt", "vllm")
+    wishes = offline("controller", "vllm")
     wishes["network"] = "host"
     box = boxes(**wishes)
     tool = Gpubox(place)
