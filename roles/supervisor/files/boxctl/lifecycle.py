@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -93,9 +94,8 @@ def shutdown(layout: Layout) -> dict[str, Any]:
         raise BoxctlError(
             f"{len(left)} processes cannot be ended: {words}", hint="power the box off", more={"left": len(left)}
         )
-    layout.socket.unlink(missing_ok=True)
-    if layout.socket.parent.is_dir():
-        layout.socket.parent.rmdir()
+    # supervisord makes its socket under another name first: one that a power cut left lies there for good.
+    shutil.rmtree(layout.socket.parent, ignore_errors=True)
     return {"services": ran, "jobs": sorted(working), "killed": killed, "left": 0}
 
 
