@@ -97,6 +97,11 @@ class Ansible:
         """What `boxctl` got on stdin so far."""
         return [json.loads(line)["stdin"] for line in (self.root / "calls.jsonl").read_text().splitlines()]
 
+    def told(self) -> dict[str, dict[str, Any]]:
+        """By name, the specification that `boxctl` was given of each job and service."""
+        calls = zip(self.calls(), self.stdins(), strict=True)
+        return {argv[2]: json.loads(stdin) for argv, stdin in calls if argv[1:2] in (["start"], ["apply"])}
+
     def state(self, kind: str, name: str, **fields: object) -> None:
         """Change what `boxctl status` says of a service or job."""
         path = self.root / "fake.json"

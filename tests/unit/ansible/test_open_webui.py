@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from unit.ansible.conftest import CHECKOUT, HERE, Ansible
-from unit.ansible.test_vllm import told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +42,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
         done = runner.play(tasks, "-i", str(place / "hosts.yml"), "--limit", "!localhost", "--forks", "2", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "sk-hunter2" not in done.stdout + done.stderr
-    return {name: told(box) for name, box in boxes.items()}
+    return {name: box.told() for name, box in boxes.items()}
 
 
 @pytest.fixture(params=CASES)

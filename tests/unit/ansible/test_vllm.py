@@ -39,12 +39,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
         done = runner.play(tasks, "-i", str(place / "hosts.yml"), "--limit", "!localhost", "--forks", "2", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "sk-hunter2" not in done.stdout + done.stderr
-    return {name: told(box) for name, box in boxes.items()}
-
-
-def told(box: Ansible) -> dict[str, dict[str, Any]]:
-    calls = zip(box.calls(), box.stdins(), strict=True)
-    return {argv[2]: json.loads(stdin) for argv, stdin in calls if argv[1:2] in (["start"], ["apply"])}
+    return {name: box.told() for name, box in boxes.items()}
 
 
 @pytest.fixture(params=CASES)
