@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gpubox import backups
-from gpubox.errors import Refused, TransferFailed, UsageError
+from gpubox.errors import LinkLost, Refused, TransferFailed, Unreachable, UsageError
 from gpubox.ledger import Ledger
 from gpubox.reach import reach
 from gpubox.remote.login import Login
+from gpubox.remote.transfer_line import Shared
 from gpubox.remote.transfer_push import Outgoing, Push
 from gpubox.remote.transfer_session import Session
 from gpubox.words import shortened
@@ -106,27 +107,41 @@ def restore(name: str, source: Path | None = None, *, board: Board, force: bool 
 
 def _put_back(record: BoxRecord, place: Path, manifest: Manifest, board: Board, *, force: bool) -> RestorePlan:
     name, login, root = record.name, Login.of(record), _root(record.root, record.name)
-    with board.step("put it back") as step, Session(login, root, "receive") as session:
+    with (
+        board.step("put it back") as step,
+        Shared.of(login) as shared,
+        Session(login, root, "receive", line=shared.first) as session,
+    ):
         intent = _plan(name, place, manifest, session)
         refuse(intent, force=force)
-        session.call({"do": "stop", "services": intent.stops})
+        sent = 0
         try:
-            sent = 0
+            session.call({"do": "stop", "services": intent.stops})
 
             def on_bytes(size: int) -> None:
                 nonlocal sent
                 sent += size
                 step.say(f"{sent / 2**20:.1f} of {intent.size / 2**20:.1f} MiB")
 
-            with Push(login, root, on_bytes) as push:
+            with Push(login, root, on_bytes, shared=shared) as push:
                 push.send([_outgoing(place, placed) for placed in intent.writes])
         finally:
-            with Session(login, root, "receive") as again:
-                again.call({"do": "start", "services": intent.stops})
+            if intent.stops:
+                _start(session, login, root, intent.stops)
         if push.bad:
             raise _failure(name, push.bad)
         step.say(f"{len(intent.writes)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 compared on the box")
     return intent
+
+
+def _start(session: Session, login: Login, root: str, services: tuple[str, ...]) -> None:
+    """Start what was stopped, over a login of its own when the line has been cut since."""
+    request = {"do": "start", "services": services}
+    try:
+        session.call(request)
+    except (LinkLost, Unreachable):
+        with Session(login, root, "receive") as again:
+            again.call(request)
 
 
 def last_place(ledger: Ledger, name: str) -> Path:

@@ -62,7 +62,12 @@ def test_a_backup_comes_back_byte_for_byte_onto_another_box(
     assert {placed.state for placed in intent.files} == {"missing"}
     assert intent.history == 1
     assert other.exec(f"ls -A {RESULTS}").stdout == ""
-    restore.restore("newbox", done.place, board=board)
+    with Proxy(other.port) as line, Ledger() as ledger:
+        ledger.update("newbox", port=line.port)
+        restore.restore("newbox", done.place, board=board)
+        # Every connection is a channel of one login.
+        assert line.counts()["accepted"] == 1
+        ledger.update("newbox", port=other.port)
     assert other.exec(f"cd {ROOT} && {_SUMS}").stdout == kept.exec(f"cd {ROOT} && {_SUMS}").stdout
     look = f"import sqlite3; print(*sqlite3.connect('{RESULTS}/webui.db').execute('SELECT text FROM chat'))"
     assert python(other, look) == "('hello',)\n"
@@ -135,6 +140,17 @@ def test_a_cut_line_goes_on_where_it_was(kept: TestBox, other: TestBox, board: B
         restore.restore("newbox", done.place, board=Board(cut))
         assert cut.done
         assert line.counts()["up"] - begun < 78 * MIB
+    assert other.exec(f"sha256sum < {RESULTS}/model.bin").stdout == kept.exec(f"sha256sum < {RESULTS}/model.bin").stdout
+
+
+def test_a_large_restore_gets_further_connections(kept: TestBox, other: TestBox, board: Board, home: Path) -> None:
+    fill(kept, f"{RESULTS}/model.bin", 60 * MIB)
+    done = backup.backup("mybox", board=board, to=home)
+    # Four windows of 2 MiB for each 0.4 s: three seconds of work at best.
+    with Proxy(other.port, delay=0.2) as line, Ledger() as ledger:
+        ledger.update("newbox", port=line.port)
+        restore.restore("newbox", done.place, board=board)
+        assert line.counts()["accepted"] == 4
     assert other.exec(f"sha256sum < {RESULTS}/model.bin").stdout == kept.exec(f"sha256sum < {RESULTS}/model.bin").stdout
 
 

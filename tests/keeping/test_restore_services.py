@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from box.testbox import Proxy
 from gpubox import backup, restore
+from gpubox.converge.progress import Board
 from gpubox.errors import Refused, TransferFailed
-from keeping.box import ROOT, enroll, kept_box, python
-from keeping.trouble import RESULTS
+from gpubox.ledger import Ledger
+from keeping.box import ROOT, enroll, fill, kept_box, python
+from keeping.trouble import MIB, RESULTS, Cutting
 from waits import until
 
 if TYPE_CHECKING:
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from box.testbox import BoxFactory, TestBox
-    from gpubox.converge.progress import Board
 
 _BASE = f"{RESULTS}/webui.db"
 # As a web UI does: a database in WAL mode, held open and written to as long as it runs, made when there is none.
@@ -78,6 +80,19 @@ def test_the_service_rests_while_its_database_is_replaced(served: TestBox, saved
     assert after["other"] == before["other"]
     assert python(served, _ROWS) == "saved started\n"
     assert served.read(f"{RESULTS}/table.csv") == "saved"
+
+
+def test_it_runs_again_when_the_line_was_cut(kept: TestBox, served: TestBox, board: Board, home: Path) -> None:
+    fill(kept, f"{RESULTS}/model.bin", 40 * MIB)
+    done = backup.backup("mybox", board=board, to=home)
+    with Proxy(served.port, delay=0.05) as line, Ledger() as ledger:
+        ledger.update("newbox", port=line.port)
+        cut = Cutting(line, 8 * MIB)
+        restore.restore("newbox", done.place, board=Board(cut), force=True)
+        assert cut.done
+    until(lambda: _starts(served) == 2, "its second start")
+    until(lambda: _running(served) == {"web", "other"}, "both services")
+    assert python(served, _ROWS) == "saved started\n"
 
 
 def test_it_runs_again_when_the_restore_fails(served: TestBox, saved: Path, board: Board) -> None:

@@ -79,4 +79,4 @@ class Cutting(Telling):
     def changed(self, board: Board, step: Step) -> None:
         """Cut it."""
         if not self.done and self._line.counts()["up"] > self._size:
-            self.done = self._line.cut() > 1
+            self.done = self._line.cut() > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from gpubox.remote import explain, ssh_config
 from gpubox.remote.transfer_fetch import PAUSES
 from gpubox.remote.transfer_part import SEGMENT
 from gpubox.remote.transfer_session import Session
-from gpubox.remote.transfer_tasks import SMALL, groups
+from gpubox.remote.transfer_tasks import SMALL, groups, worth_connecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gpubox.remote.login import Login
+    from gpubox.remote.transfer_line import Shared
 
-# Each is a login of its own.
+# Each is a login of its own, or a channel of the one that is shared.
 _CONNECTIONS = 4
+# Logins of their own that join the channels when there is much to send.
+_RESERVE = 3
 _AHEAD = 3
 
 
@@ -49,22 +53,34 @@ class _Task:
 class Push:
     """`with Push(...) as push: push.send(files)`. A cut link goes on where it was; `bad` names what did not arrive.
 
-    Errors are those of `Session`; `on_bytes` gets bytes as the box has them, from one thread at a time.
+    With `shared` the connections are channels of that login, and connections of their own join them when there is much
+    to send. Errors are those of `Session`; `on_bytes` gets bytes as the box has them, from one thread at a time.
     """
 
     def __init__(
-        self, login: Login, root: str, on_bytes: Callable[[int], None], *, connections: int = _CONNECTIONS
+        self,
+        login: Login,
+        root: str,
+        on_bytes: Callable[[int], None],
+        *,
+        shared: Shared | None = None,
+        connections: int = _CONNECTIONS,
     ) -> None:
         self.bad: dict[str, str] = {}
         self._login = login
         self._root = root
         self._on_bytes = on_bytes
+        self._shared = shared
         self._connections = connections
+        self._reserve: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._tasks: deque[_Task] = deque()
         self._sessions: set[Session] = set()
         self._stopped = False
+        # Tasks and bytes; bytes alone are those of the present run.
         self._arrived = 0
+        self._left = self._came = 0
+        self._begun = 0.0
 
     def __enter__(self) -> Push:
         ssh_config.write(self._login)
@@ -87,7 +103,7 @@ class Push:
     def _segments_of(self, files: Sequence[Outgoing]) -> list[list[int]]:
         answers: list[list[int]] = []
         if files:
-            with Session(self._login, self._root, "receive") as session:
+            with self._session(self._shared) as session:
                 answers = [session.call({"do": "segments", "file": file.there})["there"] for file in files]
         return answers
 
@@ -95,10 +111,14 @@ class Push:
         if not tasks:
             return
         self._tasks.extend(tasks)
+        self._left, self._came, self._begun = sum(task.size for task in tasks), 0, time.monotonic()
         count = min(self._connections, len(tasks))
-        pool = ThreadPoolExecutor(count)
+        pool = ThreadPoolExecutor(count + _RESERVE)
         try:
-            for worker in [pool.submit(self._work) for _ in range(count)]:
+            workers = [pool.submit(self._work, self._shared) for _ in range(count)]
+            # More may join while the first ones are waited for.
+            self._reserve = (lambda: workers.append(pool.submit(self._work, None))) if self._shared else None
+            for worker in workers:
                 worker.result()
         except BaseException:
             self._stop()
@@ -112,13 +132,13 @@ class Push:
             for session in self._sessions:
                 session.end()
 
-    def _work(self) -> None:
+    def _work(self, shared: Shared | None) -> None:
         tries = 0
         mine: deque[_Task] = deque()
         while True:
             before = self._arrived
             try:
-                self._converse(mine)
+                self._converse(mine, shared)
             except (LinkLost, Unreachable):
                 with self._lock:
                     self._tasks.extendleft(reversed(mine))
@@ -130,8 +150,11 @@ class Push:
             else:
                 return
 
-    def _converse(self, mine: deque[_Task]) -> None:
-        session = Session(self._login, self._root, "receive")
+    def _session(self, shared: Shared | None) -> Session:
+        return Session(self._login, self._root, "receive", line=shared.another() if shared is not None else None)
+
+    def _converse(self, mine: deque[_Task], shared: Shared | None) -> None:
+        session = self._session(shared)
         try:
             with self._lock:
                 self._sessions.add(session)
@@ -140,11 +163,21 @@ class Push:
                 task = mine.popleft()
                 with self._lock:
                     self._arrived += task.size + 1
+                    self._came += task.size
+                    self._left -= task.size
                     self._on_bytes(task.size)
+                    self._maybe_join()
         finally:
             with self._lock:
                 self._sessions.discard(session)
             session.close()
+
+    def _maybe_join(self) -> None:
+        """Have further connections join when they pay."""
+        if self._reserve and worth_connecting(self._left, self._came, time.monotonic() - self._begun):
+            for _ in range(_RESERVE):
+                self._reserve()
+            self._reserve = None
 
     def _ask(self, session: Session, mine: deque[_Task]) -> bool:
         while len(mine) < _AHEAD:
