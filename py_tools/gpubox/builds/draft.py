@@ -72,7 +72,7 @@ class Draft:
         if self.it.known:
             by = "the box file's limit" if found.max_jobs and found.jobs == found.max_jobs else self._rule()
             self.row("MAX_JOBS", str(found.jobs), by)
-        work = matrix().estimate("flash-attn-arch") * len(found.archs)
+        work = matrix().estimate("flash-attn-unit") * found.units * len(found.archs)
         seconds = work / found.jobs if self.it.known and not self.it.gpu_less else None
         why = f"{found.units} units, about {work:.0f} s of a core, {found.jobs} at once"
         self.steps.append(Step("compile flash-attn", seconds, 0, 1e9, why))
