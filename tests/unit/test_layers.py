@@ -34,6 +34,8 @@ LAYERS = (
     ("remote",),
     ("boxfile",),
     ("notify",),
+    ("history",),
+    ("web_ui_secrets",),
     ("ledger", "accounts", "backups"),
     ("paths", "words", "cards", "durations", "interrupts"),
     ("errors", "__init__"),
