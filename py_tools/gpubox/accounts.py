@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpubox import paths
 from gpubox.errors import AuthFailed
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
 
 SERVICE = "gpubox"  # In the keyring; the user there is `Credential.entry`.
 
@@ -90,27 +93,44 @@ def _look(credential: Credential) -> tuple[str | None, str | None]:
     return _from_file(credential), trouble
 
 
-def _from_keyring(entry: str) -> tuple[str | None, str | None]:
-    """What the keyring has; a machine without one has nothing, and that is well."""
+def keyring_backend() -> KeyringBackend | None:
+    """The keyring of the operating system; None on a machine without one, or with one that cannot be loaded."""
+    try:
+        return _backend()
+    except _UNLOADABLE:
+        return None
+
+
+def _backend() -> KeyringBackend | None:
     import logging
 
     # A plug-in that does not load is logged, and without any handler Python prints that on stderr.
     logger = logging.getLogger("keyring")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
+    import keyring
+    from keyring.backends import fail, null
+
+    backend = keyring.get_keyring()
+    return None if isinstance(backend, fail.Keyring | null.Keyring) else backend
+
+
+# `PYTHON_KEYRING_BACKEND` or keyring's own configuration names a backend that cannot be loaded.
+_UNLOADABLE = (OSError, ImportError, AttributeError, RuntimeError, ValueError)
+
+
+def _from_keyring(entry: str) -> tuple[str | None, str | None]:
+    """What the keyring has; a machine without one has nothing, and that is well."""
     try:
-        import keyring
-        from keyring.backends import fail, null
         from keyring.errors import KeyringError
     except ImportError as error:
         return None, str(error)
     try:
-        backend = keyring.get_keyring()
-        if isinstance(backend, fail.Keyring | null.Keyring):
+        backend = _backend()
+        if backend is None:
             return None, None
         return (backend.get_password(SERVICE, entry) or "").strip() or None, None
-    # The last four: `PYTHON_KEYRING_BACKEND` or keyring's own configuration names a backend that cannot be loaded.
-    except (KeyringError, OSError, ImportError, AttributeError, RuntimeError, ValueError) as error:
+    except (KeyringError, *_UNLOADABLE) as error:
         return None, str(error) or type(error).__name__
 
 

@@ -78,6 +78,17 @@ Url = Annotated[
         json_schema_extra={"patternErrorMessage": "a URL that begins with https:// or http://"},
     ),
 ]
+# One word of a command line and of a list with semicolons; open-webui keeps it in lower case.
+Email = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9._%+-]+@[a-z0-9-]+(\.[a-z0-9-]+)*$",
+        json_schema_extra={
+            "patternErrorMessage": "an e-mail address in lower case, as in admin@gpubox.local (no mail is sent to it)",
+            "examples": ["admin@gpubox.local"],
+        },
+    ),
+]
 Duration = Annotated[
     str,
     Field(

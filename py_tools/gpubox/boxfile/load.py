@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gpubox.boxfile.mistakes import Mistake
     from gpubox.boxfile.mistakes import Path as FieldPath
+    from gpubox.boxfile.problem import Problem
 
 
 def load(path: Path) -> BoxFile:
@@ -62,7 +63,7 @@ def _validated(data: object) -> tuple[BoxFile | None, list[ErrorDetails]]:
         return None, error.errors(include_url=False, include_context=False)
 
 
-def _depends(found: rules.Problem, doubtful: set[str]) -> bool:
+def _depends(found: Problem, doubtful: set[str]) -> bool:
     """Whether the problem may come from a field that is itself wrong, and so may not be there."""
     around = any(_within(one, other) for one in (dotted(found.path), *found.reads) for other in doubtful)
     return around or any(_within(other, one) for one in found.reads for other in doubtful)

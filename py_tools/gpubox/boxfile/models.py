@@ -21,12 +21,14 @@ from gpubox.boxfile.kinds import (  # noqa: TC001 -- pydantic evaluates annotati
     Url,
 )
 from gpubox.boxfile.section import Section
+from gpubox.boxfile.web_ui import Agent, WebUi
 
 __all__ = [
     "ENGINES",
     "LONG",
     "SHORT",
     "SMALL_GPT",
+    "Agent",
     "Autodl",
     "BeforeStop",
     "BoxFile",
@@ -112,15 +114,6 @@ class SmallGpt(Section):
     threads: Positive | None = Field(
         default=None, description="CPU threads; left out: one, the fastest on shared cores."
     )
-
-
-class WebUi(Section):
-    """The web UI, and where it runs."""
-
-    on: Literal["box", "laptop"] = Field(
-        default="box", description="laptop: accounts and chats stay on this machine, whatever becomes of the box."
-    )
-    port: Port = Field(default=3000, description="Port on 127.0.0.1 where it runs, and of its tunnel.")
 
 
 class Finetune(Section):
@@ -218,6 +211,9 @@ class BoxFile(Section):
         Annotated[bool, Tag(SHORT)] | Annotated[WebUi, Tag(LONG)],
         Discriminator(_form),
     ] = Field(default=False, description="Web UI: true, false, or a section that says where.")
+    agents: tuple[Agent, ...] = Field(
+        default=(), description="Agents of the web UI. Changed in place when they change here; one left out here stays."
+    )
     finetune: Finetune | None = Field(default=None, description="Fine-tune that the box is for.")
     guard: Guard | None = Field(
         default=None,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gpubox.boxfile import autodl_cards
+from gpubox.boxfile import autodl_cards, web_ui_rules
 from gpubox.boxfile.models import ENGINES, SMALL_GPT, ModelSource
+from gpubox.boxfile.problem import Problem
 from gpubox.words import is_secret_name
 
 if TYPE_CHECKING:
@@ -47,15 +47,6 @@ _OWN_OPTIONS = {
 }
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A broken rule: the field to show it at, the sentence, and the other fields that it was concluded from."""
-
-    path: Path
-    message: str
-    reads: tuple[str, ...] = ()
 
 
 def check(box: BoxFile) -> list[Problem]:
@@ -336,4 +327,6 @@ _RULES = (
     _lora,
     _guard,
     _keep,
+    web_ui_rules.web_ui,
+    web_ui_rules.agents,
 )

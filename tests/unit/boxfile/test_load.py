@@ -71,7 +71,7 @@ tunnels: [{remote: 6006}, {remote: 6007, local: 7007}]
 
 def test_words_are_read_as_in_yaml_1_2(box_file: Path) -> None:
     box_file.write_text(
-        "provider: attach\nfinetune: {recipe: on}\nguard: {ttl: 30m, budget: 1.5e1, price_per_hour: 2}\nweb_ui: True\n"
+        "provider: local\nfinetune: {recipe: on}\nguard: {ttl: 30m, budget: 1.5e1, price_per_hour: 2}\nweb_ui: True\n"
     )
     box = load(box_file)
     assert box.finetune is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpubox import builds, paths
 from gpubox.boxfile.models import SMALL_GPT
-from gpubox.converge.variables import folder, guard, ktransformers, models, ollama, vllm
+from gpubox.converge.variables import folder, guard, ktransformers, models, ollama, open_webui, vllm
 from gpubox.converge.variables.common import BILLED, section
 
 if TYPE_CHECKING:
@@ -57,9 +57,8 @@ def role_variables(
         variables["small_gpt_cache_dir"] = str(paths.cache_dir() / SMALL_GPT)
     if box.guard is not None or box.provider in BILLED:
         variables |= guard.variables(box, record, root)
-    if box.engine is not None:
-        variables |= _ENGINES[box.engine](box, root, facts, environ)
-    return variables
+    engine = _ENGINES[box.engine](box, root, facts, environ) if box.engine is not None else {}
+    return {**variables, **engine, **open_webui.variables(box, record, engine, environ)}
 
 
 def _decided(box: BoxFile, facts: Facts | None) -> dict[str, object]:
