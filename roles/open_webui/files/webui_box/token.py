@@ -1,4 +1,7 @@
-"""A token by which open-webui takes whoever has its secret key for one of its users, as its own sign-in makes it."""
+"""Tokens of a web UI's users, signed as open-webui signs them: to act as a user without that user's password.
+
+Since 0.12 a token has to carry the `session_stamp` of its user's row in `auth`: without it, it is refused (HTTP 401).
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,46 @@ import hmac
 import json
 import time
 import uuid
+from typing import TYPE_CHECKING
+
+from webui_box.errors import Trouble
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+_HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
-def sign(secret: str, user_id: str, seconds: int) -> str:
-    """A JSON Web Token (HS256) for the user, good for so many seconds. `secret`: open-webui's WEBUI_SECRET_KEY."""
+def sign(secret: str, user_id: str, seconds: int, *, stamp: str | None = None) -> str:
+    """A JSON Web Token of this user, good for so many seconds.
+
+    `secret`: open-webui's WEBUI_SECRET_KEY. `stamp`: the user's session stamp, see `stamp_of`.
+    """
     now = int(time.time())
-    claims = {"id": user_id, "exp": now + seconds, "iat": now, "jti": str(uuid.uuid4())}
-    text = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part(claims)}"
-    return f"{text}.{_encoded(hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest())}"
+    claims = {"id": user_id, "typ": "session", "exp": now + seconds, "iat": now, "jti": str(uuid.uuid4())}
+    if stamp is not None:
+        claims["session_stamp"] = stamp
+    signed = f"{_encoded(json.dumps(_HEADER).encode())}.{_encoded(json.dumps(claims).encode())}"
+    signature = hmac.new(secret.encode(), signed.encode(), hashlib.sha256).digest()
+    return f"{signed}.{_encoded(signature)}"
 
 
-def _part(values: dict[str, object]) -> str:
-    return _encoded(json.dumps(values, separators=(",", ":")).encode())
+def stamp_of(database: sqlite3.Connection, user_id: str) -> str | None:
+    """The session stamp of a user; None where there is none, as before open-webui 0.12."""
+    columns = {str(row[1]) for row in database.execute("PRAGMA table_info(auth)")}
+    if "session_stamp" not in columns:
+        return None
+    row = database.execute("SELECT session_stamp FROM auth WHERE id = ?", (user_id,)).fetchone()
+    return str(row[0]) if row and row[0] is not None else None
+
+
+def secret_in(file: Path) -> str:
+    """What is in a file with a secret. Raises `Trouble`."""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise Trouble(f"`{file}` cannot be read: {error.strerror}") from None
 
 
 def _encoded(data: bytes) -> str:
