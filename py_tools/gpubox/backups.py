@@ -48,7 +48,10 @@ class Saved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup says of itself. `root`, `data_dir`, `home` are the box's. `notes`: what was not taken, and why."""
+    """What a backup says of itself. `root`, `data_dir`, `home` are the box's. `notes`: what was not taken, and why.
+
+    `beside`: what lies beside the manifest and was made of the files, by name with its SHA-256.
+    """
 
     name: str
     made_at: str
@@ -58,6 +61,7 @@ class Manifest:
     files: tuple[Saved, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    beside: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> int:
@@ -107,6 +111,7 @@ def read(place: Path) -> Manifest:
             files=tuple(Saved(**file) for file in data["files"]),
             missing=tuple(data["missing"]),
             notes=tuple(data["notes"]),
+            beside=tuple((str(name), str(sha256)) for name, sha256 in data.get("beside", [])),
         )
     except FileNotFoundError as error:
         raise UsageError(
@@ -115,8 +120,8 @@ def read(place: Path) -> Manifest:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"the manifest of `{place}` cannot be read: {error}", where=str(place / MANIFEST)) from error
-    for file in manifest.files:
-        refuse_escape(manifest.name, file.path)
+    for path in (*(file.path for file in manifest.files), *(name for name, _ in manifest.beside)):
+        refuse_escape(manifest.name, path)
     return manifest
 
 
@@ -152,6 +157,9 @@ def verify(place: Path, on_bytes: Callable[[int], None] = lambda _: None) -> tup
         reason = difference(place / FILES / file.path, file.size, file.sha256, on_bytes)
         return Damage(f"{FILES}/{file.path}", reason) if reason else None
 
+    for name, sha256 in manifest.beside:
+        reason = altered(place / name, sha256)
+        damages += [Damage(name, reason)] if reason else []
     with ThreadPoolExecutor(_READERS) as pool:
         damages += [damage for damage in pool.map(look, manifest.files) if damage]
     return manifest, tuple(damages)
@@ -186,6 +194,14 @@ def difference(path: Path, size: int, sha256: str, on_bytes: Callable[[int], Non
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
     return None if digest.hexdigest() == sha256 else "its SHA-256 differs"
+
+
+def altered(path: Path, sha256: str) -> str | None:
+    """Why the small file at `path` is not the one of that hash; None when it is."""
+    try:
+        return None if hashlib.sha256(path.read_bytes()).hexdigest() == sha256 else "its SHA-256 differs"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
 
 
 def refuse_escape(name: str, path: str) -> None:
@@ -256,13 +272,19 @@ def flush(place: Path) -> None:
 
 def _sums(manifest: Manifest, sha256: str) -> bytes:
     """As `sha256sum` writes them, so that a person needs nothing else to look: `sha256sum --check SHA256SUMS`."""
-    lines = [f"{sha256}  {MANIFEST}\n"]
+    lines = [f"{sha256}  {MANIFEST}\n", *(f"{of}  {name}\n" for name, of in manifest.beside)]
     for file in manifest.files:
         name = f"{FILES}/{file.path}"
         mark = "\\" if "\\" in name or "\n" in name else ""
         escaped = name.replace("\\", "\\\\").replace("\n", "\\n")
         lines.append(f"{mark}{file.sha256}  {escaped}\n")
     return os.fsencode("".join(lines))
+
+
+def put_beside(place: Path, name: str, data: bytes) -> tuple[str, str]:
+    """Write a file where the manifest will be, on disk when it returns; its entry of `beside`. Raises `OSError`."""
+    _to_disk(place / name, data)
+    return name, hashlib.sha256(data).hexdigest()
 
 
 def _to_disk(path: Path, data: bytes) -> None:
@@ -285,5 +307,6 @@ def as_dict(manifest: Manifest) -> dict[str, Any]:
         "size": manifest.size,
         "missing": manifest.missing,
         "notes": manifest.notes,
+        "beside": manifest.beside,
         "files": [file._asdict() for file in manifest.files],
     }

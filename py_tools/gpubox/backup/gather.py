@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,19 @@ class Gather:
         self._release_held()
         self._hash_big()
         self._control.finish(self._fetch)
+
+    def late_round(self, listed: Plan, connect: Callable[[], Fetch]) -> None:
+        """Have those of the `listed` files come, too, that the plan does not have yet."""
+        known = {file.path for file in self.plan.files}
+        late = [file for file in listed.files if file.path not in known and file.copy is None]
+        if not late:
+            return
+        self.plan = replace(self.plan, files=(*self.plan.files, *late))
+        self._hashing = []
+        with connect() as self._fetch:
+            self._want([self._item(file) for file in late])
+            self._hash_big()
+            self._control.finish(self._fetch)
 
     def further_rounds(self, connect: Callable[[], Fetch]) -> None:
         """Fetch again what has changed while it was read. Raises `TransferFailed` naming what does not come whole."""

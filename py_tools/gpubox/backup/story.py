@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gpubox import backups, wheelhouse
-from gpubox.backup import listing
+from gpubox.backup import listing, web_ui
 from gpubox.backup.control import Control
 from gpubox.backup.gather import Gather
 from gpubox.backup.reuse import Reuse
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gpubox.backup.listing import Plan
     from gpubox.converge.progress import Board, Step
+    from gpubox.history.about import About
     from gpubox.ledger import BoxRecord
 
 _SAY_EVERY = 0.1
@@ -40,6 +41,7 @@ class Backup:
     """A whole backup at `place`. Bytes: `size` of all files, `fetched` over the line, the rest was here already.
 
     `sha256` is the manifest's. `notes`: sentences on what was not taken, and on older copies that have rotted.
+    `web_ui`: what the web UI's database in it holds.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Backup:
     seconds: float
     sha256: str
     notes: tuple[str, ...]
+    web_ui: About | None = None
 
 
 def backup(
@@ -108,12 +111,16 @@ def carry_out(
                 counter.total = intent.size
                 gather = Gather(intent, control, fetch, reuse, work.files, work.parts, work.token)
                 gather.first_round()
+                if gather.copied:
+                    # open-webui writes an upload and then its row: what the copied database speaks of is there by now.
+                    again = listing.ask(control, record.name, search=False, seconds=seconds)
+                    gather.late_round(again, connect)
                 gather.further_rounds(connect)
-                saved, sha256, manifest = work.commit(gather)
+                saved, sha256, manifest, counted = work.commit(gather)
                 if gather.copied:
                     with contextlib.suppress(GpuboxError):
                         control.call({"do": "end", "token": work.token})
-        notes = (*gather.notes, *(f"{path} had rotted and was fetched again" for path in reuse.rotten))
+        notes = (*manifest.notes, *(f"{path} had rotted and was fetched again" for path in reuse.rotten))
         notes += _wheels(saved)
         files, size = len(manifest.files), manifest.size
         ledger.note_backup(record.name, saved, files=files, size=size, sha256=sha256)
@@ -126,6 +133,7 @@ def carry_out(
             time.monotonic() - begun,
             sha256,
             notes,
+            counted.about,
         )
         step.say(_words(done))
     return done
@@ -158,20 +166,23 @@ class _Work:
         # What the box has copied for a try that was cut off is found again by it.
         self.token = token.read_text()
 
-    def commit(self, gather: Gather) -> tuple[Path, str, backups.Manifest]:
-        """Give the backup its name, now that every file is here: its place, its manifest and that one's SHA-256."""
+    def commit(self, gather: Gather) -> tuple[Path, str, backups.Manifest, web_ui.Counted]:
+        """Give the backup its name, now that every file is here: place, SHA-256, manifest, chats."""
         made = datetime.now(UTC)
         shutil.rmtree(self.parts)
         intent = gather.plan
+        saved = gather.saved()
+        counted = web_ui.count(self.partial, self.files)
         manifest = backups.Manifest(
             name=self._name,
             made_at=made.isoformat(timespec="seconds"),
             root=intent.root,
             data_dir=intent.data_dir,
             home=intent.home,
-            files=gather.saved(),
+            files=saved,
             missing=intent.missing,
-            notes=tuple(gather.notes),
+            notes=(*gather.notes, *counted.notes),
+            beside=counted.beside,
         )
         backups.flush(self.files)
         (self.partial / "token").unlink()
@@ -179,7 +190,7 @@ class _Work:
         target = backups.fresh_name(self.place, made)
         self.partial.rename(target)
         backups.flush(self.place)
-        return target, sha256, manifest
+        return target, sha256, manifest, counted
 
 
 class _Counter:
@@ -226,7 +237,8 @@ def _at_home(name: str, place: Path) -> Iterator[None]:
 
 def _words(done: Backup) -> str:
     kept = f", {_mib(done.size - done.fetched)} MiB of it was here" if done.size > done.fetched else ""
-    return f"{done.files} files, {_mib(done.size)} MiB{kept}, every SHA-256 verified, in {done.place}"
+    chats = f"; web UI: {done.web_ui.words()}" if done.web_ui else ""
+    return f"{done.files} files, {_mib(done.size)} MiB{kept}, every SHA-256 verified, in {done.place}{chats}"
 
 
 def _mib(size: float) -> str:

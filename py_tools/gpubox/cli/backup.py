@@ -23,7 +23,7 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option("--dry-run", is_flag=True, help="Show what exists only on the box, with sizes; fetch nothing.")
 @click.option("--declared", is_flag=True, help="Take only what services, jobs and the box file declare.")
 @click.option("--verify", type=_DIRECTORY, help="Read every byte of the backup in this directory and compare.")
-@json_option('{"name","place","files","size","fetched","seconds","sha256","notes"}')
+@json_option('{"name","place","files","size","fetched","seconds","sha256","notes","web_ui"}')
 def backup_command(
     name: str | None, to: Path | None, dry_run: bool, declared: bool, verify: Path | None, as_json: bool
 ) -> None:
@@ -52,7 +52,7 @@ def backup_command(
     for note in done.notes:
         click.echo(f"note: {note}", err=True)
     if as_json:
-        emit_json(asdict(done))
+        emit_json({**asdict(done), "web_ui": done.web_ui.as_dict() if done.web_ui else None})
     else:
         click.echo(done.place)
 
