@@ -31,13 +31,13 @@ def free_port() -> int:
         return int(trial.getsockname()[1])
 
 
-def run(place: Path, port: int, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def run(place: Path, port: int, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
     program = tmp_path / "open-webui"
     program.write_text(SAYS.format(python=sys.executable))
     program.chmod(0o755)
     words = ["serve", "--host", "127.0.0.1", "--port", str(port)]
     argv = [sys.executable, "-s", "-P", "-m", "webui_box", "run", str(place), "--", str(program), *words]
-    env = {**os.environ, "PYTHONPATH": str(PROGRAM), "PYTHONDONTWRITEBYTECODE": "1", "OPENAI_API_KEYS": "sk"}
+    env = {**os.environ, "PYTHONPATH": str(PROGRAM), "PYTHONDONTWRITEBYTECODE": "1", "OPENAI_API_KEYS": "sk", **more}
     return subprocess.run(argv, capture_output=True, text=True, env=env, check=False, timeout=120)
 
 
@@ -93,3 +93,17 @@ def test_who_is_below_whom() -> None:
     assert ports.descends(os.getpid(), os.getpid())
     assert ports.descends(os.getpid(), os.getppid())
     assert not ports.descends(os.getppid(), os.getpid())
+
+
+def test_it_starts_when_its_environment_is_there_and_not_when_that_failed(tmp_path: Path) -> None:
+    boxctl = tmp_path / "bin/boxctl"
+    boxctl.parent.mkdir()
+    boxctl.write_text('#!/bin/sh\necho "$@" > "${0%/*}/asked"\nexec test -e "${0%/*}/done"\n')
+    boxctl.chmod(0o755)
+    done = run(tmp_path / "place", free_port(), tmp_path, GPUBOX_AFTER_JOB="env-open-webui")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot start before job `env-open-webui` has ended well" in done.stderr
+    assert (tmp_path / "bin/asked").read_text().startswith("job wait env-open-webui --timeout ")
+    (tmp_path / "bin/done").touch()
+    told = json.loads(run(tmp_path / "place", free_port(), tmp_path, GPUBOX_AFTER_JOB="env-open-webui").stdout)
+    assert "GPUBOX_AFTER_JOB" not in told["env"]

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from webui_box import ports
 from webui_box.errors import Trouble
+from webui_box.prepare import prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# The job that makes open-webui's environment: the service may be started before it has ended.
+_JOB = "GPUBOX_AFTER_JOB"
 # Of this program, and not of open-webui.
-_OURS = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+_OURS = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", _JOB)
+# Longer than any environment takes, in seconds; a job that fails ends the wait at once.
+_PATIENCE = 7200
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,13 @@ class Place:
 def run(place: Place, command: list[str]) -> NoReturn:
     """Become `command` (`.../open-webui serve --host H --port P`). Raises `Trouble`."""
     os.umask(0o077)
+    if job := os.environ.get(_JOB):
+        _wait_for(place, job)
     ports.need_free(int(command[command.index("--port") + 1]))
     place.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     for directory in (place.path, place.data):
         directory.chmod(0o700)
+    prepare(place.path, command[0])
     environment = {name: value for name, value in os.environ.items() if name not in _OURS}
     environment["WEBUI_SECRET_KEY"] = kept(place.secret_key, size=48)
     # open-webui looks at it only while its database has no user.
@@ -55,6 +64,16 @@ def run(place: Place, command: list[str]) -> NoReturn:
     # Where open-webui would write a key of its own, if it ever wanted to.
     os.chdir(place.data)
     os.execve(command[0], command, environment)  # noqa: S606 - no shell; the words are the role's
+
+
+def _wait_for(place: Place, job: str) -> None:
+    """Until the job has ended well: nothing else has to wait for it, and open-webui starts at the first moment."""
+    boxctl = place.path.parent / "bin" / "boxctl"
+    done = subprocess.run(
+        [str(boxctl), "job", "wait", job, "--timeout", str(_PATIENCE)], stdout=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        raise Trouble(f"open-webui cannot start before job `{job}` has ended well; `boxctl logs {job}`")
 
 
 def kept(file: Path, *, size: int) -> str:
