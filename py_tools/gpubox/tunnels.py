@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gpubox.boxfile.web_ui import LOCAL_PORTS
 from gpubox.errors import Failed
 from gpubox.ledger import Ledger
 from gpubox.places import box_of
@@ -14,6 +15,8 @@ from gpubox.status import converged, engine, status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# The service of the web UI, on every box.
+WEB_UI = "open-webui"
 # How long the first connection may take before the person hears why it does not come, in seconds.
 _PATIENCE = 30.0
 
@@ -21,7 +24,13 @@ _PATIENCE = 30.0
 def forwards_of(name: str, answer: dict[str, Any]) -> list[Forward]:
     """What is worth a tunnel: the port of every service in the status `answer`, and `tunnels` of the box file."""
     forwards = [
-        Forward(local_port=int(item["port"]), remote_port=int(item["port"]), label=str(item["name"]))
+        Forward(
+            local_port=int(item["port"]),
+            remote_port=int(item["port"]),
+            label=str(item["name"]),
+            # At another port its page would come, and no answer ever: `open_webui_local_ports`.
+            among=LOCAL_PORTS if item["name"] == WEB_UI else None,
+        )
         for item in answer["services"]
         if item.get("port")
     ]
@@ -30,6 +39,11 @@ def forwards_of(name: str, answer: dict[str, Any]) -> list[Forward]:
         local_port = extra.local or extra.remote
         forwards.append(Forward(local_port=local_port, remote_port=extra.remote, label=f"port {extra.remote}"))
     return forwards
+
+
+def url_of(forward: Forward) -> str:
+    """Where a person reaches the forward: `http://localhost:3000` for the web UI, by 127.0.0.1 everything else."""
+    return f"http://localhost:{forward.local_port}" if forward.label == WEB_UI else forward.url
 
 
 def open_for(
@@ -50,7 +64,7 @@ def open_for(
     tunnel = tunnel.wait_connected(_PATIENCE)
     for wish, forward in zip(forwards, tunnel.forwards, strict=True):
         taken = f" (port {wish.local_port} is taken here)" if forward.local_port != wish.local_port else ""
-        say(f"{forward.label}: http://127.0.0.1:{forward.local_port}{taken}")
+        say(f"{forward.label}: {url_of(forward)}{taken}")
     return tunnel
 
 

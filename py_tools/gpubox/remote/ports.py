@@ -16,11 +16,20 @@ _PLACES = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
-def next_free(wanted: int, promised: Collection[int]) -> int:
-    """`wanted` when it is free on 127.0.0.1 and ::1 and not promised to somebody, else the next port that is."""
-    for port in range(wanted, 65536):
+def next_free(wanted: int, promised: Collection[int], *, among: int | None = None) -> int:
+    """`wanted` when it is free on 127.0.0.1 and ::1 and not promised to somebody, else the next port that is.
+
+    `among`: how many ports, from `wanted` on, may be taken at all. Raises `Failed` when none of them is free.
+    """
+    end = min(wanted + among, 65536) if among else 65536
+    for port in range(wanted, end):
         if port not in promised and is_free(port):
             return port
+    if among:
+        raise Failed(
+            f"every port from {wanted} to {end - 1} of this machine is taken",
+            hint="close a program that holds one; `gpubox tunnel --list` shows those of tunnels",
+        )
     raise Failed(f"no free port on this machine from {wanted} up", hint="close a program that holds one")
 
 

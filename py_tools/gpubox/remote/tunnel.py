@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gpubox import errors, paths
@@ -34,11 +34,15 @@ _started: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A port of this machine's 127.0.0.1 that leads to a port of the box's 127.0.0.1."""
+    """A port of this machine's 127.0.0.1 that leads to a port of the box's 127.0.0.1.
+
+    `among`, of a wish: how many ports from `local_port` on may serve where that one is taken; None for any.
+    """
 
     local_port: int
     remote_port: int
     label: str
+    among: int | None = field(default=None, compare=False)
 
     @property
     def url(self) -> str:
@@ -163,7 +167,8 @@ def _merged(
     for forward in forwards:
         if _match(kept, forward) is None:
             # One whose port is taken does not take that of the next one.
-            local_port = ports.next_free(forward.local_port, promised | asked_for - {forward.local_port})
+            others = promised | asked_for - {forward.local_port}
+            local_port = ports.next_free(forward.local_port, others, among=forward.among)
             promised.add(local_port)
             kept.append(Wanted(forward.local_port, local_port, forward.remote_port, forward.label))
     owners = [owner for owner in (old.owners if old else ()) if owner.alive()]
