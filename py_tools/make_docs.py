@@ -70,6 +70,9 @@ def command_line() -> str:
             assert command is not None
             child = click.Context(command, info_name=name, parent=context, max_content_width=100)
             parts.append(f"### `gpubox {name}`\n\n```\n{command.get_help(child).rstrip()}\n```\n")
+            for part, inner in sorted(command.commands.items() if isinstance(command, click.Group) else ()):
+                under = click.Context(inner, info_name=part, parent=child, max_content_width=100)
+                parts.append(f"### `gpubox {name} {part}`\n\n```\n{inner.get_help(under).rstrip()}\n```\n")
     return "\n".join(parts)
 
 

@@ -1,4 +1,8 @@
-"""`python -m webui_box run PLACE -- COMMAND...`, and `settle`: a request as JSON on stdin, JSON on stdout."""
+"""`python -m webui_box run PLACE -- COMMAND...`, and `settle`: a request as JSON on stdin, JSON on stdout.
+
+`judge` looks at what is here before a restore, `prove` at what came of it: JSON in and out as `settle`.
+`chats PLACE [--user EMAIL] [--still]` writes every chat, `bring` takes chats in: records on stdin and stdout.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from webui_box.errors import Trouble
 
 
 def main(argv: list[str]) -> int:
-    """Do one of the two; 1 with one line on stderr when it cannot be done, 2 when nobody knows what is meant."""
+    """Do one of these; 1 with one line on stderr when it cannot be done, 2 when nobody knows what is meant."""
     try:
         match argv:
             case ["run", place, "--", *command] if "--port" in command:
@@ -22,6 +26,22 @@ def main(argv: list[str]) -> int:
                 from webui_box.settle import Request, settle
 
                 sys.stdout.write(json.dumps(settle(Request.read(sys.stdin.read())), ensure_ascii=False) + "\n")
+                return 0
+            case ["chats", place, *options]:
+                from webui_box import chats
+
+                chats.write(chats.wanted(Path(place), options))
+                return 0
+            case ["bring"]:
+                from webui_box import bring
+
+                bring.main()
+                return 0
+            case ["judge" | "prove" as verb]:
+                from webui_box import prove
+
+                done = {"judge": prove.judge, "prove": prove.prove}[verb](sys.stdin.read())
+                sys.stdout.write(json.dumps(done, ensure_ascii=False) + "\n")
                 return 0
             case _:
                 sys.stderr.write(f"usage: {__doc__}\n")
