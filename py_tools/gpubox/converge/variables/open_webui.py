@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from gpubox import web_ui_secrets
+from gpubox import web_ui_engines, web_ui_secrets
 from gpubox.converge.variables.common import secret
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def variables(
     if ui is None or ui.on != "box":
         return {}
     kept = web_ui_secrets.of(record.name) if record is not None else None
+    if record is not None and record.name == web_ui_engines.HOME_BOX:
+        # Keys of engines on other boxes are kept here, and in nobody's environment.
+        environ = {**environ, **web_ui_engines.keys()}
     return {
         "gpubox_web_ui": True,
         "open_webui_port": ui.port,
