@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from webui_box.errors import Trouble
 
@@ -23,9 +23,9 @@ class Pending(Exception):
 class Api:
     """One open-webui. Every method raises `Pending` when it does not answer, and `Trouble` when it refuses."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, token: str = "") -> None:
         self._port = port
-        self._token = ""
+        self._token = token
 
     def healthy(self) -> bool:
         """Whether it is up."""
@@ -52,6 +52,14 @@ class Api:
         """Names of what can be chosen in the web UI: engines' models and agents."""
         status, answer = self._ask("GET", "/api/models")
         return [str(model["id"]) for model in _good("the list of models", status, answer)["data"]]
+
+    def chat(self, name: str) -> dict[str, Any] | None:
+        """A chat of the user by its id; None when open-webui has none for him."""
+        status, answer = self._ask("GET", f"/api/v1/chats/{quote(name)}")
+        if status in {401, 404}:
+            return None
+        found: dict[str, Any] = _good("a chat", status, answer)
+        return found
 
     def agent(self, name: str) -> dict[str, Any] | None:
         """An agent by its id."""

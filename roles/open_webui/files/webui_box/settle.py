@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from webui_box import agents, engines, ports
+from webui_box import agents, engines, ports, version
 from webui_box.api import Api, Pending
 from webui_box.errors import Trouble
+from webui_box.served import Served
 from webui_box.start import Place
 
 _EVERY = 0.5
@@ -47,7 +48,9 @@ def settle(request: Request) -> dict[str, Any]:
     if request.dry and _state(request) != "running":
         done = {agents.agent_id(agent): "created" for agent in request.agents}
         return {"changed": bool(done), "agents": done, "models": [], "notes": ["the service does not run"]}
-    _wait(request, api, deadline)
+    wait(request, api, deadline)
+    if not request.dry:
+        version.note(request.place.path, version.Program.at(Served.read(request.root, request.service).command))
     done = _bring_in_line(request, api)
     if request.verify and done:
         raise Trouble(f"agents are not as they shall be: {', '.join(done)}; converge this box again")
@@ -61,8 +64,8 @@ def settle(request: Request) -> dict[str, Any]:
     return {"changed": bool(done), "agents": done, "models": models, "notes": notes}
 
 
-def _wait(request: Request, api: Api, deadline: float) -> None:
-    """Until it is up, is ours, and lets the admin in."""
+def wait(request: Request, api: Api, deadline: float) -> None:
+    """Until it is up, is ours, and lets the admin in. Raises `Trouble`."""
     while True:
         try:
             # A password is told to our own process only.
