@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gpubox import web_ui_engines
 from gpubox.boxfile.web_ui import LOCAL_PORTS
 from gpubox.errors import Failed
 from gpubox.ledger import Ledger
@@ -34,6 +38,11 @@ def forwards_of(name: str, answer: dict[str, Any]) -> list[Forward]:
         for item in answer["services"]
         if item.get("port")
     ]
+    member, serving = web_ui_engines.member(name), engine(answer)
+    if member is not None and member.port and serving is not None and not _is_here(name):
+        # Where the web UI on this machine has known it so far.
+        at = member.port
+        forwards = [replace(part, local_port=at) if part.label == serving["name"] else part for part in forwards]
     box = box_of(name)
     for extra in box.tunnels if box is not None else ():
         local_port = extra.local or extra.remote
@@ -60,12 +69,19 @@ def open_for(
             where=name,
             hint=f"set `engine:` or `tunnels:` in its box file, then `gpubox up {name}`",
         )
-    tunnel = open_tunnels(Login.of(converged(name)), forwards, detach=detach)
-    tunnel = tunnel.wait_connected(_PATIENCE)
-    for wish, forward in zip(forwards, tunnel.forwards, strict=True):
+    # A box on this machine listens here itself; a second listener would only have another port.
+    direct = [forward for forward in forwards if forward.local_port == forward.remote_port and _is_here(name)]
+    far = [forward for forward in forwards if forward not in direct]
+    if far:
+        tunnel = open_tunnels(Login.of(converged(name)), far, detach=detach).wait_connected(_PATIENCE)
+    else:
+        tunnel = _no_tunnel(name, detach=detach)
+    opened = dict(zip(far, tunnel.forwards, strict=True)) | {forward: forward for forward in direct}
+    for wish in forwards:
+        forward = opened[wish]
         taken = f" (port {wish.local_port} is taken here)" if forward.local_port != wish.local_port else ""
         say(f"{forward.label}: {url_of(forward)}{taken}")
-    return tunnel
+    return replace(tunnel, forwards=tuple(opened[wish] for wish in forwards))
 
 
 def listed(name: str | None = None) -> list[OpenTunnel]:
@@ -87,6 +103,21 @@ def engine_url(tunnel: OpenTunnel, answer: dict[str, Any]) -> str:
         raise Failed("no engine runs on this box", where=str(answer.get("name")), hint="set `engine:` in the box file")
     port = next(forward.local_port for forward in tunnel.forwards if forward.label == service["name"])
     return f"http://127.0.0.1:{port}/v1"
+
+
+def _is_here(name: str) -> bool:
+    """Whether the ports of the box are those of this machine."""
+    with Ledger() as ledger:
+        return ledger.get(name).provider == "local"
+
+
+def _no_tunnel(name: str, *, detach: bool) -> OpenTunnel:
+    """What stands for a tunnel where none is needed."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return OpenTunnel(
+        name=name, forwards=(), state="connected", since=now, reconnects=0, last_error=None, pid=os.getpid(),
+        detached=detach,
+    )  # fmt: skip
 
 
 def _known(name: str | None) -> None:
