@@ -1,18 +1,20 @@
-"""A small engine with an OpenAI API, to run on a box: `python3 standin_engine.py PORT KEY LOG`.
+"""A small engine with an OpenAI API, to run on a box: `python3 standin_engine.py PORT KEY LOG [MODEL [WORDS PAUSE]]`.
 
 Answers every chat with the number of its request, as SSE where that is asked for, and writes requests to LOG as lines
-of JSON.
+of JSON. With WORDS, so many numbered words follow in a stream, one every PAUSE seconds: time to be in the middle of it.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PORT, KEY, LOG = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-MODEL = "small-gpt"
+MODEL = sys.argv[4] if len(sys.argv) > 4 else "small-gpt"
+WORDS, PAUSE = (int(sys.argv[5]), float(sys.argv[6])) if len(sys.argv) > 6 else (0, 0.0)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -35,11 +37,29 @@ class Handler(BaseHTTPRequestHandler):
             message = {"role": "assistant", "content": "".join(words)}
             self._send(200, json.dumps({**common, "choices": [{"index": 0, "message": message}]}))
             return
+        words += [f" w{number}" for number in range(1, WORDS + 1)]
         pieces = [json.dumps({**common, "choices": [{"index": 0, "delta": {"content": word}}]}) for word in words]
-        self._send(200, "".join(f"data: {piece}\n\n" for piece in [*pieces, "[DONE]"]), "text/event-stream")
+        events = [f"data: {piece}\n\n" for piece in [*pieces, "[DONE]"]]
+        if WORDS and self._allowed():
+            self._trickle(events)
+        else:
+            self._send(200, "".join(events), "text/event-stream")
+
+    def _allowed(self) -> bool:
+        return self.headers.get("Authorization") == f"Bearer {KEY}"
+
+    def _trickle(self, events: list[str]) -> None:
+        """One event after another; its end is the end of the connection."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for event in events:
+            self.wfile.write(event.encode())
+            time.sleep(PAUSE)
 
     def _send(self, status: int, text: str, kind: str = "application/json") -> None:
-        if self.headers.get("Authorization") != f"Bearer {KEY}":
+        if not self._allowed():
             status, text = 401, "{}"
         self.send_response(status)
         self.send_header("Content-Type", kind)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from e2e.browser import NoBrowser, Window, chromium, window
 from e2e.cli import Gpubox
 
 if TYPE_CHECKING:
@@ -45,6 +47,19 @@ def rented(boxes: BoxFactory, offline: Callable[..., Wishes]) -> TestBox:
 def added(gpubox: Gpubox, rented: TestBox) -> TestBox:
     """A box `mybox` that is in the ledger, with a box file."""
     return adopt(gpubox, rented)
+
+
+@pytest.fixture
+def browser() -> Iterator[Window]:
+    """A real Chromium. Skips where there is none, or fails where boxes, and so all of the stories, are required."""
+    try:
+        chromium()
+    except NoBrowser as reason:
+        if os.environ.get("GPUBOX_REQUIRE_BOXES"):
+            pytest.fail(f"a browser is required here (GPUBOX_REQUIRE_BOXES): {reason}", pytrace=False)
+        pytest.skip(str(reason))
+    with window() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
