@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gpubox import guard, model_copy, preflight, preparing, wheelhouse
+from gpubox import guard, model_copy, preflight, preparing, web_ui, wheelhouse
 from gpubox.boxfile import BoxFile, load, not_yet
 from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
@@ -49,13 +49,18 @@ _ANSWER = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """What `up` came to: the box, what it runs, and whether anything had to be done. `seconds` of the converge."""
+    """What `up` came to: the box, what it runs, and whether anything had to be done. `seconds` of the converge.
+
+    `password_made`: the web UI's first password was made up for this, and nobody has seen it yet.
+    """
 
     record: BoxRecord
     status: dict[str, Any]
     changed: bool
     story: Story | None = None
     warnings: tuple[str, ...] = field(default=())
+    box: BoxFile | None = None
+    password_made: bool = False
 
 
 def up(
@@ -77,9 +82,10 @@ def up(
         refuse_what_is_not_yet(box, path)
         bundle = bundles.build()
         record = rent(ledger, name, box, path, board, wait=wait)
+        made = web_ui.have_secrets(name, box)
         record = _prepared(ledger, record, box, bundle, board, wait)
         try:
-            return _bring(ledger, record, box, bundle, board, full=full, early=early)
+            done = _bring(ledger, record, box, bundle, board, full=full, early=early)
         # The port of a box that has moved may be another box's by now, which shows another key.
         except (Unreachable, HostKeyChanged):
             source = provider(record.provider)
@@ -93,7 +99,8 @@ def up(
                 case _:
                     raise
             again = rent(ledger, name, box, path, board, wait=wait)
-            return _bring(ledger, again, box, bundle, board, full=full)
+            done = _bring(ledger, again, box, bundle, board, full=full)
+        return replace(done, box=box, password_made=made)
 
 
 @contextlib.contextmanager

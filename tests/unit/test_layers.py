@@ -35,6 +35,7 @@ LAYERS = (
     ("takedown",),
     ("backup", "restore", "model_copy"),
     ("web_ui_restore",),
+    ("web_ui",),
     ("wheelhouse",),
     ("tunnels", "guard", "renting"),
     ("status", "listing", "places", "chat", "receipt", "models", "web_ui_line"),

@@ -101,7 +101,8 @@ def add_command(name: str, line: str | None, accept_new_key: bool, yes: bool, as
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with what and why; change and rent nothing.")
 @_wait_option
 @json_option(
-    '{"name","changed","seconds","urls":{service: url},"services":[...],"jobs":[...],'
+    '{"name","changed","seconds","urls":{service: url},"web_ui":{"name","url","email","on"}|null,'
+    '"services":[...],"jobs":[...],'
     '"chain":{"seconds","links":[{"name","job","seconds"}],"advice"}|null}; with --dry-run {"name","state",'
     '"findings":[...],"plan":{"rows":[{"what","value","why"}],...},"models":[...],"seconds","at_least","disk_bytes",'
     '"disk_free","notes":[...]}'
@@ -130,6 +131,8 @@ def up_command(
         _dry_run(ctx, name, box_file, as_json=as_json)
         return
 
+    from gpubox import web_ui
+    from gpubox.cli.web_ui import tell
     from gpubox.converge.chain import WORTH_TELLING, longest_chain
     from gpubox.status import ENGINES
     from gpubox.up import up
@@ -141,6 +144,7 @@ def up_command(
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
     chain = longest_chain(result.story) if result.story else None
+    place = web_ui.place_of(name, result.box, urls) if result.box else None
     if as_json:
         emit_json(
             {
@@ -148,6 +152,7 @@ def up_command(
                 "changed": result.changed,
                 "seconds": round(time.monotonic() - begun, 3),
                 "urls": urls,
+                "web_ui": place.as_dict() if place else None,
                 "services": result.status["services"],
                 "jobs": result.status["jobs"],
                 "chain": chain.as_dict() if chain else None,
@@ -161,7 +166,9 @@ def up_command(
     click.echo(f"ready after {time.monotonic() - begun:.1f} s", err=True)
     for label, url in urls.items():
         click.echo(f"{label}: {url}/v1" if label in ENGINES else f"{label}: {url}")
-    if ENGINES.intersection(urls):
+    if place:
+        tell(place, made=result.password_made)
+    elif ENGINES.intersection(urls):
         click.echo(f"next: gpubox chat {name}", err=True)
 
 
@@ -187,7 +194,7 @@ def _open_tunnels(name: str, result: Up, shown: Board) -> dict[str, str]:
     with shown.step("tunnels") as step:
         tunnel = tunnels.open_for(name, detach=True, say=shown.note, answer=result.status)
         step.say("they stay open in the background")
-    return {forward.label: f"http://127.0.0.1:{forward.local_port}" for forward in tunnel.forwards}
+    return {forward.label: tunnels.url_of(forward) for forward in tunnel.forwards}
 
 
 @click.command(name="watch")
