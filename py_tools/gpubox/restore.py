@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gpubox import backups
+from gpubox import backups, web_ui_restore
 from gpubox.errors import LinkLost, Refused, TransferFailed, Unreachable, UsageError
+from gpubox.history.about import PLACE
 from gpubox.ledger import Ledger
 from gpubox.reach import reach
 from gpubox.remote.login import Login
@@ -17,12 +18,15 @@ from gpubox.remote.transfer_session import Session
 from gpubox.words import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from gpubox.backups import Manifest, Saved
     from gpubox.converge.progress import Board
     from gpubox.ledger import BoxRecord
+    from gpubox.web_ui_restore import WebUi
+
+    _Ask = Callable[[Session], dict[str, Any]]
 
 # The history of the box that the backup is of; another box has its own.
 _HISTORY = frozenset({"logs", "converge runs"})
@@ -43,7 +47,8 @@ class RestorePlan:
     """What `restore` would do on the box `name` with the backup at `place`. Sizes in bytes.
 
     `history`: files that are left out, logs and converge runs of the box that the backup is of. `stops`: services that
-    have one of the databases and are stopped meanwhile. `in_use`: other programs that have one open.
+    have one of the databases and are stopped meanwhile. `in_use`: other programs that have one open. `web_ui`: that of
+    the backup and of the box.
     """
 
     name: str
@@ -52,6 +57,7 @@ class RestorePlan:
     history: int
     stops: tuple[str, ...]
     in_use: tuple[str, ...]
+    web_ui: WebUi | None = None
 
     @property
     def writes(self) -> tuple[Placed, ...]:
@@ -60,8 +66,16 @@ class RestorePlan:
 
     @property
     def newer(self) -> tuple[Placed, ...]:
-        """What would be lost."""
-        return tuple(placed for placed in self.files if placed.state in {"newer", "other"})
+        """What would be lost. A web UI in which nobody has written yet is no loss."""
+        newer = (placed for placed in self.files if placed.state in {"newer", "other"})
+        blank = self.web_ui is not None and self.web_ui.blank
+        return tuple(placed for placed in newer if not (blank and placed.file.path.startswith(f"{PLACE}/")))
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """Services to start afterwards: those that were stopped, and the web UI, whatever state it was in."""
+        own = self.web_ui.service if self.web_ui is not None else None
+        return self.stops if own is None or own in self.stops else (*self.stops, own)
 
     @property
     def size(self) -> int:
@@ -89,8 +103,9 @@ def restore(name: str, source: Path | None = None, *, board: Board, force: bool 
     """Put the backup at `source` (the last one of a box of that name) onto the box `name`; what was done.
 
     Every file is proven here before and on the box after; a cut link goes on where it was. Raises `Refused` when
-    something newer is there and not `force`, or when a program that is no service has a database open; `Failed` when
-    the backup has rotted; `TransferFailed` naming what did not arrive.
+    something newer is there and not `force`, when a program that is no service has a database open, or when the web UI
+    there is older than the backup's; `Failed` when the backup has rotted, or the web UI does not work with it;
+    `TransferFailed` naming what did not arrive.
     """
     with Ledger() as ledger, ledger.lock(name):
         record = ledger.get(name)
@@ -126,22 +141,41 @@ def _put_back(record: BoxRecord, place: Path, manifest: Manifest, board: Board, 
             with Push(login, root, on_bytes, shared=shared) as push:
                 push.send([_outgoing(place, placed) for placed in intent.writes])
         finally:
-            if intent.stops:
-                _start(session, login, root, intent.stops)
+            if starts := intent.starts:
+                _again(session, login, root, lambda line: line.call({"do": "start", "services": starts}))
         if push.bad:
             raise _failure(name, push.bad)
         step.say(f"{len(intent.writes)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 compared on the box")
-    return intent
+        return _proved(intent, board, lambda ask: _again(session, login, root, ask))
 
 
-def _start(session: Session, login: Login, root: str, services: tuple[str, ...]) -> None:
-    """Start what was stopped, over a login of its own when the line has been cut since."""
-    request = {"do": "start", "services": services}
+def _proved(intent: RestorePlan, board: Board, over: Callable[[_Ask], dict[str, Any]]) -> RestorePlan:
+    """What is on the box now is a web UI's: have home know its secrets, and see that it works."""
+    name, web_ui = intent.name, intent.web_ui
+    if web_ui is None:
+        return intent
+    web_ui_restore.keep_secrets(name, intent.place)
+    if web_ui.service is None:
+        board.note(
+            f"no web UI is set up on `{name}` yet: `gpubox up {name}` starts it with these chats, once `web_ui` stands "
+            "in its box file"
+        )
+        return intent
+    with board.step("prove the web UI") as step:
+        proved = over(lambda session: web_ui_restore.prove(name, session))
+        step.say(web_ui_restore.words(proved))
+    for sentence in proved["notes"]:
+        board.note(sentence)
+    return replace(intent, web_ui=replace(web_ui, proved=proved))
+
+
+def _again(session: Session, login: Login, root: str, ask: _Ask) -> dict[str, Any]:
+    """Ask over the line that is open; over a login of its own when that one has been cut since."""
     try:
-        session.call(request)
+        return ask(session)
     except (LinkLost, Unreachable):
         with Session(login, root, "receive") as again:
-            again.call(request)
+            return ask(again)
 
 
 def last_place(ledger: Ledger, name: str) -> Path:
@@ -195,6 +229,7 @@ def _newer_words(placed: Placed) -> str:
 
 
 def _plan(name: str, place: Path, manifest: Manifest, session: Session) -> RestorePlan:
+    web_ui = web_ui_restore.look(name, place, session)
     now = session.call({"do": "where"})
     was = {"root": manifest.root, "data_dir": manifest.data_dir, "home": manifest.home}
     chosen = [file for file in manifest.files if file.reason not in _HISTORY]
@@ -207,7 +242,7 @@ def _plan(name: str, place: Path, manifest: Manifest, session: Session) -> Resto
     databases = [entry.target for entry in placed if entry.file.copy == "sqlite" and entry.state != "same"]
     owners = session.call({"do": "owners", "files": databases})
     history = len(manifest.files) - len(chosen)
-    return RestorePlan(name, place, tuple(placed), history, tuple(owners["services"]), tuple(owners["others"]))
+    return RestorePlan(name, place, tuple(placed), history, tuple(owners["services"]), tuple(owners["others"]), web_ui)
 
 
 def _placed(file: Saved, target: str, answer: dict[str, Any]) -> Placed:

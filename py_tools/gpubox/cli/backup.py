@@ -62,7 +62,7 @@ def backup_command(
 @click.argument("source", required=False, metavar="[FROM]", type=_DIRECTORY)
 @click.option("--force", is_flag=True, help="Overwrite what is newer on the box.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written and what is newer; change nothing.")
-@json_option('{"name","place","files":[{"target","size","state"}],"written","size","stops","history"}')
+@json_option('{"name","place","files":[{"target","size","state"}],"written","size","stops","history","web_ui"}')
 def restore_command(name: str, source: Path | None, force: bool, dry_run: bool, as_json: bool) -> None:
     """Put a backup onto a box, the same or another one, every file proven.
 
@@ -79,7 +79,8 @@ def restore_command(name: str, source: Path | None, force: bool, dry_run: bool, 
     if as_json:
         files = [{"target": each.target, "size": each.file.size, "state": each.state} for each in done.files]
         summary = {"name": done.name, "place": done.place, "written": len(done.writes), "size": done.size}
-        emit_json({**summary, "files": files, "stops": done.stops, "history": done.history})
+        web_ui = done.web_ui.as_dict() if done.web_ui else None
+        emit_json({**summary, "files": files, "stops": done.stops, "history": done.history, "web_ui": web_ui})
     elif dry_run:
         emit_table(("on the box", "MiB", "file"), [(e.state, _mib(e.file.size), e.target) for e in done.files])
         click.echo(f"{len(done.writes)} files would be written, {_mib(done.size)} MiB", err=True)

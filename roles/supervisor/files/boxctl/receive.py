@@ -44,6 +44,7 @@ class _Receiver:
             "owners": self._owners,
             "stop": self._stop,
             "start": self._start,
+            "ask": self._ask,
             "small": self._small,
             "segments": self._segments,
             "range": self._range,
@@ -97,6 +98,11 @@ class _Receiver:
 
         for name in request["services"]:
             services.start(self._layout, name)
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        from boxctl import ask
+
+        return ask.ask(self._layout, request["program"], request["verb"], request["request"], request["timeout"])
 
     def _small(self, request: dict[str, Any]) -> None:
         """Whole files, their bytes behind the request in the same order."""
