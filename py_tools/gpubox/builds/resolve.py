@@ -51,6 +51,10 @@ def resolve(facts: Facts | None, box: BoxFile) -> Plan:
             _ollama(draft)
         case None:
             draft.row("engine", "none", "the box file names no engine")
+    if (ui := box.web_ui_settings) and ui.on == "box":
+        draft.row("web UI", f"open-webui on port {ui.port}", "`web_ui`; an environment of its own, without torch")
+        disk = matrix().estimate("web-ui-disk")
+        draft.download("environment of the web UI", "web-ui", disk, "open-webui, slim", chain="web UI")
     if not it.known:
         draft.decided = False
     return draft.plan()

@@ -59,6 +59,12 @@ class Case:
         return self.box is not None and self.box.engine is not None
 
     @property
+    def web_ui(self) -> bool:
+        """Whether the web UI is to run on this box."""
+        ui = self.box.web_ui_settings if self.box is not None else None
+        return ui is not None and ui.on == "box"
+
+    @property
     def on_gpu(self) -> bool:
         """Whether something is asked for that computes on a GPU."""
         if self.box is None:

@@ -35,6 +35,8 @@ __all__ = [
 # Logs and bundles beside the controller environment; the small model and its cache beside vLLM's CPU build.
 _LOGS_BYTES = 100 * 2**20
 _SMALL_MODEL_BYTES = 400e6
+# Counted in the environment of open-webui 0.12.4, bytecode included.
+_WEB_UI_FILES = 20_000
 # A converged box has its environments already; logs, results and bundles still grow.
 _CONVERGED_BYTES = 200 * 2**20
 
@@ -88,6 +90,8 @@ def disk_bytes(case: Case) -> float:
     if case.converged:
         return _CONVERGED_BYTES
     needed = matrix().estimate("controller-disk") + _LOGS_BYTES
+    if case.web_ui:
+        needed += matrix().estimate("web-ui-disk")
     if case.build == "cpu":
         needed += matrix().estimate("vllm-cpu-disk") + _SMALL_MODEL_BYTES
     elif case.build == "cuda" or (case.box is not None and case.box.engine == "ktransformers"):
@@ -99,9 +103,10 @@ def inodes(case: Case) -> int:
     """Free inodes that are needed: an environment of Ansible has some 14,000 files, one with torch and CUDA 50,000."""
     if case.converged:
         return 2_000
+    web_ui = _WEB_UI_FILES if case.web_ui else 0
     if case.build == "cuda" or (case.box is not None and case.box.engine == "ktransformers"):
-        return 80_000
-    return 50_000 if case.build == "cpu" else 20_000
+        return 80_000 + web_ui
+    return (50_000 if case.build == "cpu" else 20_000) + web_ui
 
 
 def memory_bytes(case: Case) -> float:
@@ -110,9 +115,10 @@ def memory_bytes(case: Case) -> float:
     vLLM's CPU build: 3.1 GiB resident measured with a KV cache of 1 GiB; the small model's training stays below that.
     vLLM on CUDA: its processes on the host hold 4 GiB and more, whatever the card holds.
     """
+    web_ui = matrix().estimate("web-ui-memory") if case.web_ui else 0.0
     if case.build == "cpu":
         space = case.box.vllm.cpu_kvcache_space if case.box and case.box.vllm else None
-        return (2.5 + (space or 1)) * GIB
+        return (2.5 + (space or 1)) * GIB + web_ui
     if case.serves:
-        return 4 * GIB
-    return 0.5 * GIB
+        return 4 * GIB + web_ui
+    return 0.5 * GIB + web_ui
