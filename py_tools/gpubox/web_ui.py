@@ -103,8 +103,7 @@ def set_password(place: Place, given: str) -> None:
             where=place.name,
             hint=f"sign in at {place.url} first; `web_ui.admin_email` in the box file names the admin",
         )
-    kept, _ = web_ui_secrets.ensure(place.name)
-    web_ui_secrets.replace(place.name, web_ui_secrets.Secrets(given, kept.secret_key))
+    web_ui_secrets.set_password(place.name, given)
 
 
 def _settings(name: str) -> WebUi:

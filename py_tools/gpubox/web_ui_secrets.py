@@ -46,7 +46,7 @@ def ensure(name: str) -> tuple[Secrets, bool]:
         if (kept := of(name)) is not None:
             return kept, False
         # As long as those that the role makes up.
-        made = Secrets(secrets.token_urlsafe(18), secrets.token_urlsafe(48))
+        made = Secrets(secrets.token_urlsafe(18), _secret_key())
         _write(name, made)
         return made, True
 
@@ -55,6 +55,16 @@ def replace(name: str, new: Secrets) -> None:
     """Keep these for the box `name` from now on."""
     with _locked(name):
         _write(name, new)
+
+
+def set_password(name: str, password: str) -> None:
+    """Keep another password for the box `name`, and its key; a key is made up when none can be read."""
+    with _locked(name):
+        try:
+            kept = of(name)
+        except AuthFailed:
+            kept = None
+        _write(name, Secrets(password, kept.secret_key if kept else _secret_key()))
 
 
 def forget(name: str) -> None:
@@ -74,6 +84,10 @@ def forget(name: str) -> None:
 def where(name: str) -> str:
     """Where they are kept, in words."""
     return f"`{_file(name)}`" if _file(name).exists() else "the keyring of this machine"
+
+
+def _secret_key() -> str:
+    return secrets.token_urlsafe(48)
 
 
 def _write(name: str, new: Secrets) -> None:
