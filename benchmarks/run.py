@@ -15,6 +15,7 @@ from benchmarks import (
     nothing_to_do,
     stand_up,
     take_down,
+    tunnel,
     web_ui_start,
     wheelhouse,
     whole_converge,
@@ -42,6 +43,7 @@ def main() -> None:
         model_download.main,
         wheelhouse.main,
         web_ui_start.main,
+        tunnel.main,
     )
     for measurement in measurements:
         parts.append(measurement())
