@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpubox.durations import in_words
 from gpubox.errors import Failed, GpuboxError, Refused
+from gpubox.history import about as history
 from gpubox.releasing import bill
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def cannot_be_seen(teardown: Teardown, intent: Plan, reason: str, *, first: str 
     record = teardown.ledger.get(name)
     since = f"it last answered at {heard:%Y-%m-%d %H:%M} UTC" if heard else "it has never answered"
     kept = f"the last backup is of {last.at:%Y-%m-%d %H:%M} UTC ({last.place})" if last else "nothing was backed up"
+    if last is not None and (chats := history.kept_with(last.place)) is not None:
+        kept += f": the web UI in it has {chats.words()}, and what was written there since is not here"
     cost = f"; it is still rented and costs {bill(record)}" if record.price_per_hour is not None else ""
     mend = f"`gpubox start {name}` and try again" if record.root else f"set it up with `gpubox up {name}`"
     return Refused(

@@ -183,6 +183,7 @@ def _it_is_kept(ui: Ui) -> None:
         "open-webui/data/webui.db": "sqlite",
         "open-webui/secret-key": None,
         "open-webui/admin-password": None,
+        "open-webui/version.json": None,
     }
     found = json.loads(ui.sh(f"{ROOT}/bin/boxctl manifest --list"))["files"]
     assert [file["path"] for file in found if file["copy"] == "sqlite"] == ["open-webui/data/webui.db"]

@@ -24,6 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PASSWORD = "of-the-admin"
+# The revisions of open-webui's tables, the oldest first, as alembic writes them in its two ways.
+REVISIONS = ("d4c1a8e37b62", "c92da83b017f", "0bd252b206fb")
+
+
+def install(environment: Path, version: str = "0.12.4", revisions: tuple[str, ...] = REVISIONS) -> Path:
+    """Have an open-webui look installed in `environment`; its command, which is not there."""
+    packages = environment / "lib/python3.11/site-packages"
+    (packages / f"open_webui-{version}.dist-info").mkdir(parents=True)
+    place = packages / "open_webui/migrations/versions"
+    place.mkdir(parents=True)
+    for older, own in zip((None, *revisions), revisions, strict=False):
+        below = f"down_revision: str | None = {older!r}" if len(own) % 2 else f"down_revision = {older!r}"
+        (place / f"{own}_x.py").write_text(f'"""x\n\nRevision ID: {own}\n"""\n\nrevision = "{own}"\n{below}\n')
+    return environment / "bin/open-webui"
 
 
 class Front(ThreadingHTTPServer):
@@ -103,7 +117,19 @@ class Box:
         """What the service's specification names."""
         file = self.root / "services/open-webui/service.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"env": {"OPENAI_API_BASE_URLS": ";".join(urls), "OPENAI_API_KEYS": keys}}))
+        command = self.root / "envs/open-webui/bin/open-webui"
+        words = [
+            "-m",
+            "webui_box",
+            "run",
+            str(self.root / "open-webui"),
+            "--",
+            str(command),
+            "--port",
+            str(self.ui.port),
+        ]
+        engines = {"OPENAI_API_BASE_URLS": ";".join(urls), "OPENAI_API_KEYS": keys}
+        file.write_text(json.dumps({"argv": words, "env": {**engines, "WEBUI_ADMIN_EMAIL": "me@example.com"}}))
 
 
 @pytest.fixture
@@ -111,6 +137,7 @@ def webui(tmp_path: Path) -> Iterator[Box]:
     """All is well: open-webui is up with one model, and so is its engine."""
     with front() as ui, front() as engine:
         box = Box(tmp_path, ui, engine, {"state": "running", "pid": os.getpid()})
+        install(tmp_path / "envs/open-webui")
         box.write()
         box.engines(f"http://127.0.0.1:{engine.port}/v1")
         (tmp_path / "open-webui").mkdir()

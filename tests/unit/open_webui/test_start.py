@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from unit.open_webui.conftest import install
 from webui_box import ports
 from webui_box.errors import Trouble
 from webui_box.start import kept
@@ -32,7 +33,10 @@ def free_port() -> int:
 
 
 def run(place: Path, port: int, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    program = tmp_path / "open-webui"
+    program = tmp_path / "env/bin/open-webui"
+    if not program.exists():
+        program.parent.mkdir(parents=True)
+        install(tmp_path / "env")
     program.write_text(SAYS.format(python=sys.executable))
     program.chmod(0o755)
     words = ["serve", "--host", "127.0.0.1", "--port", str(port)]
