@@ -27,7 +27,8 @@ def web_ui(box: BoxFile) -> Iterator[Problem]:
             yield Problem(path, "has a semicolon in it, which stands between two addresses in open-webui's settings")
     # On a machine of one's own it may be there for boxes to come, and for the chats of those that were.
     if box.engine is None and not ui.engines and box.provider != "local":
-        yield Problem(("web_ui",), "has no engine to talk to; set `engine` or `web_ui.engines`", ("engine",))
+        reads = ("engine", "web_ui.engines")
+        yield Problem(("web_ui",), "has no engine to talk to; set `engine` or `web_ui.engines`", reads)
 
 
 def agents(box: BoxFile) -> Iterator[Problem]:
