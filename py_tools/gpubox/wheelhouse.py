@@ -29,7 +29,8 @@ _ABOUT = "wheel.json"
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A wheel at `place`; what it was built for, in the words of `wheel.json`. `size` in bytes."""
+    """A wheel at `place`; what it was built for, in the words of `wheel.json`. `size` in bytes; `variant`: of which CPU
+    and options of its build, where that matters."""
 
     place: Path
     key: str
@@ -42,6 +43,7 @@ class Wheel:
     file: str
     sha256: str
     size: int
+    variant: str = ""
 
 
 def house() -> Path:
@@ -78,23 +80,10 @@ def store(backup: Path) -> tuple[Wheel, ...]:
 
 
 def fitting(variables: Mapping[str, object], kept: Sequence[Wheel]) -> tuple[Wheel, ...]:
-    """What a box with these role variables may install: as far as they say package, version, torch, CUDA and
-    architectures. The box compares exactly; a wheel too many costs a few seconds of sending."""
-    if not variables.get("vllm_flash_attn") and "flash_attn_env_name" not in variables:
-        return ()
-    wanted = {
-        "version": _word(variables, "flash_attn_version"),
-        "torch": _minor(_word(variables, "flash_attn_torch")),
-        "cuda": _minor(_word(variables, "flash_attn_cuda")),
-    }
-    archs = (_word(variables, "flash_attn_archs"), "all")
-
-    def fits(wheel: Wheel) -> bool:
-        has = {"version": wheel.version, "torch": _minor(wheel.torch), "cuda": _minor(wheel.cuda)}
-        same = all(has[name] == value for name, value in wanted.items() if value)
-        return wheel.package == "flash_attn" and same and (not archs[0] or wheel.arch in archs)
-
-    return tuple(wheel for wheel in kept if fits(wheel))
+    """What a box with these role variables may install: as far as they say package, version, torch, CUDA,
+    architectures and options. The box compares exactly; a wheel too many costs a few seconds of sending."""
+    wanted = [*_flash_attn(variables), *_ktransformers(variables)]
+    return tuple(wheel for wheel in kept if any(_fits(wheel, wish) for wish in wanted))
 
 
 def send(host: Host, root: str, chosen: Sequence[Wheel]) -> tuple[Wheel, ...]:
@@ -114,6 +103,52 @@ def send(host: Host, root: str, chosen: Sequence[Wheel]) -> tuple[Wheel, ...]:
     return missing
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is known of a wheel that is wanted; empty: it may be any. `options` stand in its variant."""
+
+    package: str
+    version: str
+    torch: str
+    cuda: str
+    archs: tuple[str, ...]
+    options: frozenset[str] = frozenset()
+
+
+def _flash_attn(variables: Mapping[str, object]) -> list[_Wish]:
+    if not variables.get("vllm_flash_attn") and "flash_attn_env_name" not in variables:
+        return []
+    version, torch, cuda, archs = (
+        _word(variables, f"flash_attn_{name}") for name in ("version", "torch", "cuda", "archs")
+    )
+    return [_Wish("flash_attn", version, torch, cuda, (archs, "all") if archs else ())]
+
+
+def _ktransformers(variables: Mapping[str, object]) -> list[_Wish]:
+    """Of the classic recipe, the only one that is built."""
+    if variables.get("gpubox_engine") != "ktransformers" or variables.get("ktransformers_recipe") == "current":
+        return []
+    version, torch, cuda, archs = (
+        _word(variables, f"ktransformers_{name}") for name in ("version", "torch", "cuda", "cuda_archs")
+    )
+    numa = frozenset({"numa"} if variables.get("ktransformers_use_numa") else ())
+    return [
+        _Wish(package, version, torch, cuda, (archs,) if archs else (), numa)
+        for package in ("ktransformers", "custom_flashinfer")
+    ]
+
+
+def _fits(wheel: Wheel, wish: _Wish) -> bool:
+    pairs = (
+        (wish.version, wheel.version),
+        (_minor(wish.torch), _minor(wheel.torch)),
+        (_minor(wish.cuda), _minor(wheel.cuda)),
+    )
+    same = all(has == wanted for wanted, has in pairs if wanted)
+    numa = wish.options == {"numa"} & set(wheel.variant.split("-"))
+    return wheel.package == wish.package and same and numa and (not wish.archs or wheel.arch in wish.archs)
+
+
 def _read(place: Path) -> Wheel | None:
     try:
         about: dict[str, Any] = json.loads((place / _ABOUT).read_text(encoding="utf-8"))
@@ -121,6 +156,7 @@ def _read(place: Path) -> Wheel | None:
         fields = {name: str(about[name]) for name in names}
         if fields["file"] != os.path.basename(fields["file"]):  # noqa: PTH119 - a name, not a path
             return None
+        fields["variant"] = str(about.get("variant", ""))
         return Wheel(place=place, key=place.name, size=(place / fields["file"]).stat().st_size, **fields)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,4 +1,5 @@
-"""KTransformers on a real box without a GPU: sources behind a mirror, a build, its checks, and what is refused.
+"""KTransformers on real boxes without a GPU: sources behind a mirror, a build, its checks, what is refused, and the
+wheel that goes home and to the next box.
 
 Stand-ins: torch, nvcc and the sources (real git repositories with submodules and a `setup.py`, nothing to compile).
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,8 +69,10 @@ def repository(path: Path, files: dict[str, str]) -> str:
 
 
 @pytest.fixture
-def box(boxes: BoxFactory, offline: Callable[..., Wishes], tmp_path: Path, gpubox: Gpubox) -> TestBox:
-    """A box that is up; the mirror of GitHub and the packages are directories on it."""
+def make_box(
+    boxes: BoxFactory, offline: Callable[..., Wishes], tmp_path: Path, gpubox: Gpubox
+) -> Callable[[str], TestBox]:
+    """Boxes that are up; the mirror of GitHub and the packages are directories on them."""
     hub = tmp_path / "hub"
     flash = 'from setuptools import setup\nsetup(name="flashinfer", version="0.2.3", py_modules=["flashinfer"])\n'
     repository(hub / "kvcache-ai/custom_flashinfer.git", {"setup.py": flash, "flashinfer.py": ""})
@@ -78,14 +82,18 @@ def box(boxes: BoxFactory, offline: Callable[..., Wishes], tmp_path: Path, gpubo
     links = standin_packages.make(tmp_path / "standins")
     wishes = offline("controller", *TOOLS)
     wishes["binds"] = (*wishes["binds"], Bind(str(links), LINKS), Bind(str(hub), HUB))
-    box = adopt(gpubox, boxes(**wishes))
-    for name in ("gcc", "g++", "cmake", "make"):
-        box.exec(f"printf '#!/bin/sh\\necho {name} 12.2.0\\n' >/usr/local/bin/{name}; chmod 755 /usr/local/bin/{name}")
-    # Of a directory, unlike of a server, git takes nothing unless told.
-    box.exec("git config --system --add safe.directory '*'; git config --system protocol.file.allow always")
-    gpubox("up", "mybox")
     (gpubox.directory / "variables.json").write_text(json.dumps(variables(commit)))
-    return box
+
+    def make(name: str) -> TestBox:
+        box = adopt(gpubox, boxes(**wishes), name)
+        for tool in ("gcc", "g++", "cmake", "make"):
+            box.write(f"/usr/local/bin/{tool}", f"#!/bin/sh\necho {tool} 12.2.0\n", mode=0o755)
+        # Of a directory, unlike of a server, git takes nothing unless told.
+        box.exec("git config --system --add safe.directory '*'; git config --system protocol.file.allow always")
+        gpubox("up", name)
+        return box
+
+    return make
 
 
 def variables(commit: str) -> dict[str, Any]:
@@ -106,19 +114,61 @@ def variables(commit: str) -> dict[str, Any]:
     }
 
 
-def play(gpubox: Gpubox, *stages: str, check: bool = False) -> dict[str, int]:
+def play(gpubox: Gpubox, *stages: str, name: str = "mybox", check: bool = False) -> dict[str, int]:
     tasks = [{"name": it, "ansible.builtin.include_role": {"name": "ktransformers", "tasks_from": it}} for it in stages]
     playbook = gpubox.directory / "kt.yml"
     playbook.write_text(yaml.safe_dump([{"name": "T", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
     options = ["-e", f"@{gpubox.directory}/variables.json", *(["--check"] if check else [])]
-    return counts(ansible(gpubox, "-i", "inventories/gpubox.yml", str(playbook), "--limit", "mybox", *options), "mybox")
+    return counts(ansible(gpubox, "-i", "inventories/gpubox.yml", str(playbook), "--limit", name, *options), name)
 
 
-def test_what_needs_no_gpu_is_done_and_the_rest_refused(gpubox: Gpubox, box: TestBox) -> None:
+def built(box: TestBox) -> str:
+    """What the job that builds has said, once it has ended well."""
+    waited = box.exec(f"{ROOT}/bin/boxctl job wait build-ktransformers --timeout 300")
+    said = box.exec(f"{ROOT}/bin/boxctl logs build-ktransformers --lines 1000").stdout
+    assert waited.exit_code == 0, said
+    return said
+
+
+BRING_ALONG = f"""
+from gpubox import wheelhouse
+from gpubox.ledger import Ledger
+from gpubox.remote.host import Host
+from gpubox.remote.login import Login
+wanted = {{"gpubox_engine": "ktransformers", "ktransformers_torch": "2.8.0", "ktransformers_cuda_archs": "8.9"}}
+with Ledger() as ledger, Host(Login.of(ledger.get('second'))) as host:
+    print(len(wheelhouse.send(host, {ROOT!r}, wheelhouse.fitting(wanted, wheelhouse.wheels()))))
+"""
+
+
+@pytest.mark.slow
+def test_what_was_built_goes_to_the_next_box(gpubox: Gpubox, make_box: Callable[[str], TestBox]) -> None:
+    first = make_box("first")
+    play(gpubox, "environment", "build", name="first")
+    assert "Building CXX object" in built(first)
+    assert "is kept for the next box" in gpubox("backup", "first").stderr
+
+    second = make_box("second")
+    # Without GitHub: what was built needs no sources.
+    second.exec(f"umount {HUB}")
+    argv = [sys.executable, "-c", BRING_ALONG]
+    done = subprocess.run(argv, cwd=gpubox.directory, env=gpubox.env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
+    play(gpubox, "environment", "build", name="second")
+    said = built(second)
+    assert "built before: ktransformers-0.3.1" in said
+    assert "Building CXX object" not in said
+    stamps = [json.loads(box.read(f"{ROOT}/envs/ktransformers/gpubox-ktransformers.json")) for box in (first, second)]
+    assert stamps[0] == stamps[1]
+    python = f"{ROOT}/envs/ktransformers/bin/python"
+    assert second.exec(f"{python} -c 'import ktransformers, cpuinfer_ext, flashinfer'").exit_code == 0
+
+
+def test_what_needs_no_gpu_is_done_and_the_rest_refused(gpubox: Gpubox, make_box: Callable[[str], TestBox]) -> None:
+    box = make_box("mybox")
     assert play(gpubox, "environment", "build", check=True)["failed"] == 0
     assert play(gpubox, "environment", "build")["changed"] > 0
-    waited = box.exec(f"{ROOT}/bin/boxctl job wait build-ktransformers --timeout 300")
-    assert waited.exit_code == 0, box.exec(f"{ROOT}/bin/boxctl logs build-ktransformers").stdout
+    built(box)
     stamp = json.loads(box.read(f"{ROOT}/envs/ktransformers/gpubox-ktransformers.json"))
     assert (stamp["tag"], stamp["torch"], stamp["cuda"], stamp["numa"]) == ("v0.3.2", "2.8.0+cu130", "13.0", False)
     python = f"{ROOT}/envs/ktransformers/bin/python"

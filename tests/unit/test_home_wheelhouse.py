@@ -24,7 +24,9 @@ def saved(backup: Path, **changes: str) -> str:
         "machine": "x86_64", "arch": "80", "file": FILE, "sha256": hashlib.sha256(b"wheel").hexdigest(),
         "origin": "built", **changes,
     }  # fmt: skip
-    key = "-".join([about["package"], about["version"], f"torch{about['torch']}", f"sm{about['arch']}"])
+    key = "-".join(
+        [about["package"], about["version"], f"torch{about['torch']}", f"sm{about['arch']}", about.get("variant", "")]
+    )
     place = backup / "files/wheelhouse" / key
     place.mkdir(parents=True)
     (place / "wheel.json").write_text(json.dumps(about))
@@ -66,6 +68,29 @@ def test_a_backup_without_wheels(tmp_path: Path) -> None:
 def test_what_fits_a_box(tmp_path: Path, variables: dict[str, object], count: int) -> None:
     for changes in ({}, {"torch": "2.7.1"}, {"arch": "80;90"}):
         saved(tmp_path, **changes)
+    wheelhouse.store(tmp_path)
+    assert len(wheelhouse.fitting(variables, wheelhouse.wheels())) == count
+
+
+KT = {"gpubox_engine": "ktransformers", "ktransformers_recipe": "classic", "ktransformers_torch": "2.6.0"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "count"),
+    [
+        (KT, 2),
+        ({**KT, "ktransformers_recipe": "current"}, 0),
+        ({**KT, "ktransformers_use_numa": True}, 1),
+        ({**KT, "ktransformers_version": "0.3.1"}, 0),
+        ({**KT, "ktransformers_cuda_archs": "9.0"}, 0),
+        ({"vllm_flash_attn": True}, 0),
+    ],
+)
+def test_what_fits_a_box_with_ktransformers(tmp_path: Path, variables: dict[str, object], count: int) -> None:
+    """Which CPU a native build was made for the box itself compares."""
+    for variant in ("native.0a1b", "native.2c3d-serve", "native.0a1b-numa"):
+        changes = {"package": "ktransformers", "version": "0.3.2", "torch": "2.6.0", "cuda": "12.4", "arch": "8.9"}
+        saved(tmp_path, **changes, variant=variant)
     wheelhouse.store(tmp_path)
     assert len(wheelhouse.fitting(variables, wheelhouse.wheels())) == count
 

@@ -132,7 +132,8 @@ def test_the_server_starts_without_a_library_path_and_only_with_its_weights(tmp_
     weights = model(tmp_path / "m", "r1-00001-of-00002.gguf")
     program = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
     argv = [sys.executable, "-m", "kt_tools", "launch", "--env", str(tmp_path), "--weights", str(weights)]
-    environment = {**os.environ, "PYTHONPATH": str(FILES), "LD_LIBRARY_PATH": "/usr/local/cuda/lib64"}
+    path = f"{FILES}:{FILES.parents[1]}/wheelhouse/files"
+    environment = {**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": "/usr/local/cuda/lib64"}
 
     def start(*more: str) -> subprocess.CompletedProcess[str]:
         words = [*argv, *more, "--", sys.executable, "-c", program, "--", "--port", "1"]

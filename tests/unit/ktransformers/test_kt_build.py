@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import platform
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,9 +133,82 @@ def test_what_cannot_be_loaded_is_not_built(says: str, hint: str, box: Box) -> N
     assert not (box.env / fingerprint.STAMP).exists()
 
 
-def test_an_interrupted_build_goes_on_and_other_options_begin_anew(box: Box) -> None:
+def test_what_was_built_is_kept_and_not_built_again(box: Box) -> None:
+    """Not even its sources are waited for."""
+    (box.source / "third_party/custom_flashinfer").mkdir(parents=True)
+    run(box, custom_flashinfer=True, after=["env-ktransformers"], source_job="source-ktransformers")
+    keys = sorted(path.name for path in (box.root / "wheelhouse").iterdir())
+    arch = platform.machine()
+    assert [key.partition("native.")[0] for key in keys] == [
+        f"{name}-0.3.2-torch2.6-cu12.4-abiTRUE-cp311-{arch}-sm8.9-" for name in ("custom_flashinfer", "ktransformers")
+    ]
+    (box.env / fingerprint.STAMP).unlink()
+    before, waited = len(box.calls()), box.root / "bin/boxctl.calls"
+    waited.unlink()
+    run(box, custom_flashinfer=True, after=["env-ktransformers"], source_job="source-ktransformers")
+    assert [call["argv"][:2] for call in box.calls()[before:]] == [["pip", "install"]] * 2
+    assert "source-ktransformers" not in waited.read_text()
+    launch.check(box.env, built=True, weights=None)
+
+
+@pytest.mark.parametrize(
+    "other", [{"numa": True}, {"balance_serve": True}, {"cpu_instruct": "AVX2"}, {"cuda_archs": "9.0"}, {"cpu": "avx9"}]
+)
+def test_another_cpu_or_other_options_never_get_it(
+    box: Box, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kt_tools.toolchain.look", lambda *_, **__: None)
+    box.say(NUMA)
     run(box)
+    if cpu := other.pop("cpu", None):
+        now = machine.read()
+        monkeypatch.setattr("kt_tools.machine.read", lambda: replace(now, flags=[*now.flags, cpu]))
+    before = len(box.calls())
+    run(box, **other)
+    assert box.calls()[before]["argv"][0] == "build"
+    assert len(list((box.root / "wheelhouse").iterdir())) == 2
+
+
+def test_a_build_for_a_fixed_set_of_instructions_goes_to_any_cpu(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(box, cpu_instruct="AVX2")
+    now = machine.read()
+    monkeypatch.setattr("kt_tools.machine.read", lambda: replace(now, flags=[*now.flags, "avx9"]))
+    before = len(box.calls())
+    run(box, cpu_instruct="AVX2")
+    assert [call["argv"][0] for call in box.calls()[before:]] == ["pip"]
+
+
+def test_what_is_kept_and_does_not_load_or_has_rotted_is_built_anew(
+    box: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(box)
+    kept = next((box.root / "wheelhouse").glob("*/*.whl"))
+    says = iter(["ImportError: /lib/libc.so.6: version `GLIBC_2.38' not found\n", ""])
+    tried = build._try
+
+    def try_again(*arguments: Any) -> None:  # noqa: ANN401
+        said = next(says)
+        box.python(int(bool(said)), said)
+        tried(*arguments)
+
+    monkeypatch.setattr(build, "_try", try_again)
+    before = len(box.calls())
+    run(box)
+    assert [call["argv"][0] for call in box.calls()[before:]] == ["pip", "build", "pip"]
+    assert "of no use here" in capsys.readouterr().out
+    monkeypatch.setattr(build, "_try", tried)
+    kept.write_bytes(b"rotten")
+    before = len(box.calls())
+    run(box)
+    assert [call["argv"][0] for call in box.calls()[before:]] == ["build", "pip"]
+
+
+def test_an_interrupted_build_goes_on_and_other_options_begin_anew(box: Box) -> None:
+    box.python(1, "ImportError: no\n")
+    with pytest.raises(Trouble):
+        run(box)
     (box.source / "build/half.o").write_text("half")
+    box.python()
     run(box)
     assert (box.source / "build/half.o").exists()
     run(box, balance_serve=True)

@@ -117,7 +117,8 @@ def test_environment_and_build(case: str, shown: Specs) -> None:
         build = found["build"]
         assert {name: build[name] for name in wanted["build"]} == wanted["build"]
         cuda = wanted["variables"].get("ktransformers_cuda", "12.4")
-        assert build["after"] == ["source-ktransformers", "env-ktransformers", f"cuda-{cuda}"]
+        assert build["after"] == ["env-ktransformers", f"cuda-{cuda}"]
+        assert build["source_job"] == "source-ktransformers"
 
 
 @pytest.mark.parametrize("name", WHOLE)

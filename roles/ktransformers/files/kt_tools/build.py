@@ -1,7 +1,7 @@
 """What `install.sh` of KTransformers does, with limits, checks and progress, and without deleting `~/.ktransformers`.
 
 Its requirements come with the environment, in pinned versions. The rest is here: clear what was built with other
-options, build and install KTransformers, then custom_flashinfer.
+options, build and install KTransformers, then custom_flashinfer; or install what was built before for just this.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import fingerprint, machine, source, toolchain
+from . import fingerprint, kept, machine, source, toolchain
 from .errors import Trouble
 from .output import Output
 from .output import run as run_command
@@ -22,6 +23,7 @@ from .output import run as run_command
 if TYPE_CHECKING:
     from .progress import Progress
 
+_MAIN = "ktransformers"
 _OPTIONS = ".gpubox-build.json"
 # What install.sh clears. A build directory of other options would keep them: cmake's cache is stronger than a variable.
 _BUILD_DIRS = ("build", "dist", "*.egg-info", "csrc/*/build", "csrc/*/*/build", "ktransformers/ktransformers_ext/build")
@@ -37,7 +39,8 @@ _INSTRUCTIONS = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be built, from where, into which environment. `after`: jobs to wait for, in this order."""
+    """What is to be built, from where, into which environment. `after`: jobs to wait for, in this order; `source_job`:
+    the one that only a build needs."""
 
     root: Path
     env: Path
@@ -52,6 +55,7 @@ class Wish:
     custom_flashinfer: bool = True
     max_jobs: int | None = None
     after: list[str] = field(default_factory=list)
+    source_job: str = ""
     timeout: int = 14400
 
     @classmethod
@@ -61,24 +65,32 @@ class Wish:
         values["sources"] = source.Wish.read(json.dumps(values["sources"]))
         return cls(**{**values, "root": Path(values["root"]), "env": Path(values["env"])})
 
+    @property
+    def version(self) -> str:
+        """The tag without its letter."""
+        return self.sources.tag.removeprefix("v")
+
+    @property
+    def packages(self) -> dict[str, Path]:
+        """Names as the wheelhouse has them, and where their sources lie."""
+        flash = self.sources.path / "third_party" / "custom_flashinfer"
+        return {_MAIN: self.sources.path, **({"custom_flashinfer": flash} if self.custom_flashinfer else {})}
+
 
 def run(wish: Wish, progress: Progress) -> None:
     """Build KTransformers into the environment. Raises `Trouble`."""
     for job in wish.after:
         _wait(wish, job, progress)
-    source.check(wish.sources)
     environment = variables(wish, dict(os.environ), machine.read())
-    torch = fingerprint.of_environment(wish.env)
-    toolchain.look(environment, torch["cuda"], numa=wish.numa)
-    _clear_others(wish)
-    packages = [(wish.sources.path, "KTransformers")]
-    if wish.custom_flashinfer:
-        packages.append((wish.sources.path / "third_party" / "custom_flashinfer", "custom_flashinfer"))
-    for directory, name in packages:
-        _install(wish, directory, name, environment, progress)
-    progress.tell("loading what was built")
-    _try(wish, environment)
-    flags = machine.read().flags
+    torch, flags = fingerprint.of_environment(wish.env), machine.read().flags
+    if not _installed(wish, environment, flags, progress):
+        _wait_for_sources(wish, progress)
+        toolchain.look(environment, torch["cuda"], numa=wish.numa)
+        _clear_others(wish)
+        wheels = {name: _build(wish, place, name, environment, progress) for name, place in wish.packages.items()}
+        progress.tell("loading what was built")
+        _try(wish, environment)
+        kept.keep(wish, wheels, flags)
     built = {"commit": wish.sources.commit, "tag": wish.sources.tag, "numa": wish.numa, **torch}
     built |= {"balance_serve": wish.balance_serve, "cpu_flags": _cpu_flags(wish.cpu_instruct, flags)}
     fingerprint.write(wish.env, built)
@@ -111,6 +123,30 @@ def variables(wish: Wish, inherited: dict[str, str], box: machine.Machine) -> di
     return found
 
 
+def _installed(wish: Wish, environment: dict[str, str], flags: list[str], progress: Progress) -> bool:
+    """Whether wheels of the wheelhouse are in the environment now, and load."""
+    wheels = kept.find(wish, wish.packages, flags)
+    if not wheels:
+        return False
+    progress.tell("installing what was built before")
+    sys.stdout.write(f"built before: {', '.join(wheel.name for wheel in wheels)}\n")
+    try:
+        for wheel in wheels:
+            _install(wish, wheel, environment, Output(progress, "installing what was built before"))
+        _try(wish, environment)
+    except Trouble as trouble:
+        # Built beside a newer C library or libstdc++, say: nothing of that is in the key.
+        sys.stdout.write(f"it is of no use here, and is built anew: {trouble}\n")
+        return False
+    return True
+
+
+def _wait_for_sources(wish: Wish, progress: Progress) -> None:
+    if wish.source_job:
+        _wait(wish, wish.source_job, progress)
+    source.check(wish.sources)
+
+
 def _wait(wish: Wish, job: str, progress: Progress) -> None:
     progress.tell(f"waiting for the job {job}")
     argv = [str(wish.root / "bin" / "boxctl"), "job", "wait", job, "--timeout", str(wish.timeout)]
@@ -140,35 +176,46 @@ def _clear_others(wish: Wish) -> None:
         stamp.write_text(options, encoding="utf-8")
 
 
-def _install(wish: Wish, directory: Path, name: str, environment: dict[str, str], progress: Progress) -> None:
-    """Build a wheel and install it, without its dependencies: these are in the environment, in pinned versions."""
+def _build(wish: Wish, directory: Path, name: str, environment: dict[str, str], progress: Progress) -> Path:
+    """Build a wheel and install it; the wheel."""
     uv, python = str(wish.root / "controller" / "bin" / "uv"), str(wish.env / "bin" / "python")
     wheels = wish.sources.path / "dist" / name
     shutil.rmtree(wheels, ignore_errors=True)
-    output = Output(progress, f"building {name}")
-    progress.tell(f"building {name}", jobs=int(environment["MAX_JOBS"]))
+    output = Output(progress, f"building {_shown(name)}")
+    progress.tell(f"building {_shown(name)}", jobs=int(environment["MAX_JOBS"]))
     argv = [uv, "build", "--wheel", "--no-build-isolation", "--python", python, "--out-dir", str(wheels), "."]
     if run_command(argv, environment, directory, output) != 0:
         if output.killed():
             fewer = max(1, int(environment["MAX_JOBS"]) // 2)
             raise Trouble(
-                f"a compiler of {name} was killed, as the kernel does when the memory is gone: "
+                f"a compiler of {_shown(name)} was killed, as the kernel does when the memory is gone: "
                 f"set `ktransformers.max_jobs: {fewer}`; what is compiled stays compiled"
             )
-        raise Trouble(f"{name} could not be built: {output.why()}")
-    if wish.numa and name == "KTransformers" and not toolchain.numa_was_built(output.text):
+        raise Trouble(f"{_shown(name)} could not be built: {output.why()}")
+    if wish.numa and name == _MAIN and not toolchain.numa_was_built(output.text):
         raise Trouble(
             "the build left NUMA out although `ktransformers.use_numa: true`: libnuma was not found. "
             "On the box: `apt-get install -y libnuma-dev`, then try again"
         )
     built = next(iter(wheels.glob("*.whl")), None)
     if built is None:
-        raise Trouble(f"{name} was built without an error, but there is no wheel in `{wheels}`")
-    if name == "KTransformers" and not built.name.startswith(f"ktransformers-{wish.reports}"):
+        raise Trouble(f"{_shown(name)} was built without an error, but there is no wheel in `{wheels}`")
+    if name == _MAIN and not built.name.startswith(f"ktransformers-{wish.reports}"):
         raise Trouble(f"the sources of {wish.sources.tag} made `{built.name}`; {wish.reports} was expected")
-    argv = [uv, "pip", "install", "--python", python, "--no-deps", "--reinstall", str(built)]
-    if run_command(argv, environment, directory, output) != 0:
-        raise Trouble(f"{name} was built, and could not be installed: {output.why()}")
+    _install(wish, built, environment, output)
+    return built
+
+
+def _install(wish: Wish, wheel: Path, environment: dict[str, str], output: Output) -> None:
+    """Without its dependencies: these are in the environment, in pinned versions."""
+    uv, python = str(wish.root / "controller" / "bin" / "uv"), str(wish.env / "bin" / "python")
+    argv = [uv, "pip", "install", "--python", python, "--no-deps", "--reinstall", str(wheel)]
+    if run_command(argv, environment, wheel.parent, output) != 0:
+        raise Trouble(f"`{wheel.name}` was built, and could not be installed: {output.why()}")
+
+
+def _shown(name: str) -> str:
+    return "KTransformers" if name == _MAIN else name
 
 
 def _try(wish: Wish, environment: dict[str, str]) -> None:

@@ -14,6 +14,14 @@ GIB = 2**30
 _BYTES_PER_COMPILER = 6 * GIB
 # Of the memory, what builds may take.
 _SHARE = 0.8
+# What `-march=native` of gcc 12 turns on besides vectors and what every x86-64 has ("x86 Options" of its manual).
+_VECTORS = ("avx", "amx", "fma", "f16c")
+_SCALARS = (
+    "abm", "adx", "aes", "bmi1", "bmi2", "cldemote", "clflushopt", "clwb", "clzero", "fsgsbase", "gfni", "lahf_lm",
+    "movbe", "movdir64b", "movdiri", "pclmulqdq", "popcnt", "ptwrite", "rdpid", "rdrand", "rdseed", "serialize",
+    "sha_ni", "sse4_1", "sse4_2", "sse4a", "ssse3", "tbm", "vaes", "vpclmulqdq", "waitpkg", "xop", "xsavec", "xsaveopt",
+    "xsaves",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,11 +130,11 @@ def _memory(root: Path) -> tuple[int, int]:
 
 
 def _flags(root: Path) -> list[str]:
-    """Vector instructions of the CPU, as /proc/cpuinfo names them."""
+    """What a compiler may use of the CPU, as /proc/cpuinfo names it."""
     for line in _text(root / "proc/cpuinfo").splitlines():
         if line.startswith("flags"):
             words = line.partition(":")[2].split()
-            return sorted(word for word in words if word.startswith(("avx", "amx", "fma", "f16c")))
+            return sorted(word for word in words if word.startswith(_VECTORS) or word in _SCALARS)
     return []
 
 

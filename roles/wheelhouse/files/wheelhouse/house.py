@@ -23,7 +23,8 @@ _LINE = f'import os; os.environ.get("GPUBOX_SERVICE") and __import__("{_CHECK}")
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel that is kept. `arch`: GPU architectures ("80" or "80;90"); `origin`: "built" or where it came from."""
+    """A wheel that is kept. `arch`: GPU architectures ("80" or "80;90"); `origin`: "built" or where it came from;
+    `variant`: what else changes the binary, the CPU that it is for and options of its build."""
 
     package: str
     version: str
@@ -36,29 +37,37 @@ class Wheel:
     file: str
     sha256: str
     origin: str
+    variant: str = ""
 
     @property
     def key(self) -> str:
         """The name of its directory."""
         fingerprint = Fingerprint(self.torch, self.cuda, self.abi, self.python, self.machine)
-        return key_of(self.package, self.version, fingerprint, self.arch)
+        return key_of(self.package, self.version, fingerprint, self.arch, self.variant)
 
 
-def key_of(package: str, version: str, built_for: Fingerprint, arch: str) -> str:
+def key_of(package: str, version: str, built_for: Fingerprint, arch: str, variant: str = "") -> str:
     """Name of the directory of what was built for an environment. torch without its third number, as in upstream's
     wheel names; CUDA with its second, since what was compiled by one minor version may need its runtime."""
     torch = ".".join(built_for.torch.split(".")[:2])
     words = [package, version, f"torch{torch}", f"cu{built_for.cuda}", f"abi{built_for.abi}", built_for.python]
-    return "-".join([*words, built_for.machine, "sm" + arch.replace(";", "_")])
+    return "-".join([*words, built_for.machine, "sm" + arch.replace(";", "_"), *([variant] if variant else [])])
 
 
 def keep(
-    house: Path, source: Path, package: str, version: str, built_for: Fingerprint, arch: str, origin: str
+    house: Path,
+    source: Path,
+    package: str,
+    version: str,
+    built_for: Fingerprint,
+    arch: str,
+    origin: str,
+    variant: str = "",
 ) -> Wheel:
     """Copy a wheel into the house. One of the same key is replaced."""
     wheel = Wheel(
         package=package, version=version, arch=arch, file=source.name, sha256=sha256(source), origin=origin,
-        **asdict(built_for),
+        variant=variant, **asdict(built_for),
     )  # fmt: skip
     place, partial = house / wheel.key, house / f".{wheel.key}.partial"
     shutil.rmtree(partial, ignore_errors=True)
