@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gpubox import guard, model_copy, preflight, preparing, web_ui, wheelhouse
+from gpubox import guard, preflight, preparing, web_ui, web_ui_engines, wheelhouse
 from gpubox.boxfile import BoxFile, load, not_yet
 from gpubox.converge import bundle as bundles
 from gpubox.converge import run as runs
@@ -23,6 +23,7 @@ from gpubox.errors import (
     UsageError,
 )
 from gpubox.ledger import BoxRecord, Ledger
+from gpubox.model_copy.beside import beside
 from gpubox.places import find_box_file
 from gpubox.providers import provider
 from gpubox.reach import reach
@@ -80,6 +81,7 @@ def up(
         early = held.enter_context(_ask_early(known)) if known and known.root and met(known) and not full else None
         box = load(path)
         refuse_what_is_not_yet(box, path)
+        web_ui_engines.refuse_a_stranger(name, box)
         bundle = bundles.build()
         record = rent(ledger, name, box, path, board, wait=wait)
         made = web_ui.have_secrets(name, box)
@@ -137,18 +139,20 @@ def _bring(
 def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.Bundle, board: Board) -> Up | None:
     """Prepare the box, run the playbook and follow it; None when the run that was under way had another digest."""
     name, login = record.name, Login.of(record)
-    with Host(login) as host:
-        with board.step("facts and preflight") as step:
-            record, facts, findings = survey(host, record, box)
-            step.say(summary(facts))
-            if findings.blockers:
-                raise blocked(name, findings)
-        root = _root(record)
-        _deliver(host, root, facts, box, bundle, board)
-        variables, digest = wanted(record, box, bundle)
-        _send(host, root, box, variables, board)
-        started = runs.start(host, root, bundle, digest=digest, variables=variables, playbook=_PLAYBOOK)
-    story = _follow(login, root, started, board)
+    with contextlib.ExitStack() as copying:
+        with Host(login) as host:
+            with board.step("facts and preflight") as step:
+                record, facts, findings = survey(host, record, box)
+                step.say(summary(facts))
+                if findings.blockers:
+                    raise blocked(name, findings)
+            root = _root(record)
+            _deliver(host, root, facts, box, bundle, board)
+            variables, digest = wanted(record, box, bundle)
+            _send(host, root, variables, board)
+            copying.enter_context(beside(host, box, root=root, board=board))
+            started = runs.start(host, root, bundle, digest=digest, variables=variables, playbook=_PLAYBOOK)
+        story = _follow(login, root, started, board)
     if started.digest != digest:
         return None
     with Host(login) as host:
@@ -178,13 +182,12 @@ def _deliver(host: Host, root: str, facts: Facts, box: BoxFile, bundle: bundles.
         )
 
 
-def _send(host: Host, root: str, box: BoxFile, variables: dict[str, Any], board: Board) -> None:
-    """Put on the box what it can have from here or from another box of ours: wheels that were built before, a model."""
+def _send(host: Host, root: str, variables: dict[str, Any], board: Board) -> None:
+    """Put on the box what was built on another one of ours."""
     if fitting := wheelhouse.fitting(variables, wheelhouse.wheels()):
         with board.step("wheels that were built before") as step:
             sent = wheelhouse.send(host, root, fitting)
             step.say(", ".join(f"{wheel.package} {wheel.version}" for wheel in sent) or "on the box already")
-    model_copy.bring(host, box, root=root, board=board)
 
 
 def _prepared(
@@ -209,11 +212,14 @@ def _prepared(
         # The facts are those of the box with its GPU: what is fetched is what it needs then.
         login, root, facts = Login.of(record), _root(record), Facts.model_validate(record.facts)
         variables, digest = wanted(record, box, bundle)
-        with Host(login) as host:
-            _deliver(host, root, facts, box, bundle, board)
-            _send(host, root, box, variables, board)
-            started = runs.start(host, root, bundle, digest=f"prepare-{digest}", variables=variables, playbook=_PREPARE)
-        _follow(login, root, started, board)
+        with contextlib.ExitStack() as copying:
+            with Host(login) as host:
+                _deliver(host, root, facts, box, bundle, board)
+                _send(host, root, variables, board)
+                copying.enter_context(beside(host, box, root=root, board=board))
+                run = f"prepare-{digest}"
+                started = runs.start(host, root, bundle, digest=run, variables=variables, playbook=_PREPARE)
+            _follow(login, root, started, board)
 
     return preparing.prepare(ledger, record, provider(record.provider), board, look=look, fetch=fetch, wait=wait)
 

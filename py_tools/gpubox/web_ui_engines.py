@@ -25,6 +25,9 @@ from gpubox.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from gpubox.boxfile import BoxFile
+    from gpubox.ledger import BoxRecord
+
 HOME_BOX = "laptop"
 _HEAD = f"""\
 # Written by gpubox for the box `{HOME_BOX}`, which runs the web UI of all boxes whose box file says `on: laptop`.
@@ -73,12 +76,27 @@ def members() -> list[Member]:
     """Every box with `on: laptop` that the ledger still has, the one that came first at the head."""
     with Ledger() as ledger:
         alive = {(record.name, record.created_at.isoformat()) for record in ledger.boxes()}
-    return [member for member in _read() if (member.box, member.life) in alive]
+    return [member for member in remembered() if (member.box, member.life) in alive]
 
 
 def member(name: str) -> Member | None:
-    """The one of that name."""
-    return next((found for found in members() if found.box == name), None)
+    """The one of that name, whether or not the ledger still has it."""
+    return next((found for found in remembered() if found.box == name), None)
+
+
+def remembered() -> list[Member]:
+    """Every box with `on: laptop` that the web UI has been told of. Raises `Failed`."""
+    try:
+        data = json.loads(_file().read_text(encoding="utf-8"))
+        return [Member(**{**item, "further": tuple(Engine(**engine) for engine in item["further"])}) for item in data]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Failed(
+            f"the list of engines of the web UI on this machine cannot be read: {error}",
+            where=str(_file()),
+            hint="remove it; `gpubox up NAME` of each box with `on: laptop` writes it anew",
+        ) from None
 
 
 def joined(before: Sequence[Member], new: Member, free: Sequence[int] = ()) -> list[Member]:
@@ -130,12 +148,12 @@ def box_file_text(of: Sequence[Member], *, port: int, admin_email: str) -> str:
 
 def keys() -> dict[str, str]:
     """The API keys of all engines, by the names that stand for them in the box file of `laptop`."""
-    return {engine.variable: engine.api_key for engine in engines(_read()) if engine.api_key}
+    return {engine.variable: engine.api_key for engine in engines(remembered()) if engine.api_key}
 
 
 def write(of: Sequence[Member]) -> None:
     """Keep these, 0600, at once and whole."""
-    handle, temporary = tempfile.mkstemp(dir=_file().parent, prefix=f".{_file().name}-")
+    handle, temporary = tempfile.mkstemp(dir=paths.box_dir(HOME_BOX), prefix=f".{_file().name}-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump([asdict(member) for member in of], file, ensure_ascii=False, indent=1)
     Path(temporary).replace(_file())
@@ -151,12 +169,11 @@ def lock_file() -> Path:
     return paths.box_dir(HOME_BOX) / "web-ui-home.lock"
 
 
-def refuse_a_stranger(name: str) -> None:
-    """Raise `Refused` when the name of the box of the web UI is taken by a box of the person's own.
-
-    `name`: the box whose box file says `on: laptop`.
-    """
-    fix = "take it down (`gpubox down {box}`) and bring it up under another name, or set `on: box`"
+def refuse_a_stranger(name: str, box: BoxFile) -> None:
+    """Raise `Refused` when `on: laptop` of the box `name` needs a name that a box of the person's own has."""
+    ui = box.web_ui_settings
+    if ui is None or ui.on != "laptop":
+        return
     if name == HOME_BOX:
         raise Refused(
             f"`{HOME_BOX}` is the name of the box that runs the web UI on this machine, and cannot ask for one",
@@ -165,13 +182,18 @@ def refuse_a_stranger(name: str) -> None:
         )
     with Ledger() as ledger:
         record = ledger.find(HOME_BOX)
-    if record is not None and (record.provider != "local" or record.box_file not in {None, box_file()}):
+    if record is not None and not is_ours(record):
         raise Refused(
             f"a box of yours is called `{HOME_BOX}`, and `on: laptop` in the box file of `{name}` needs that name for"
             " the box that runs the web UI on this machine",
             where=HOME_BOX,
-            hint=fix.format(box=HOME_BOX),
+            hint=f"take it down (`gpubox down {HOME_BOX}`) and bring it up under another name, or set `on: box`",
         )
+
+
+def is_ours(record: BoxRecord) -> bool:
+    """Whether a box of that name is the one of the web UI, and not somebody's own."""
+    return record.provider == "local" and record.box_file in {None, box_file()}
 
 
 def _named(new: Member, others: Collection[Member], old: Member | None) -> dict[str, dict[str, Any]]:
@@ -191,19 +213,6 @@ def _named(new: Member, others: Collection[Member], old: Member | None) -> dict[
     return found
 
 
-def _read() -> list[Member]:
-    try:
-        data = json.loads(_file().read_text(encoding="utf-8"))
-        return [Member(**{**item, "further": tuple(Engine(**engine) for engine in item["further"])}) for item in data]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise Failed(
-            f"the list of engines of the web UI on this machine cannot be read: {error}",
-            where=str(_file()),
-            hint="remove it; `gpubox up NAME` of each box with `on: laptop` writes it anew",
-        ) from None
-
-
 def _file() -> Path:
-    return paths.box_dir(HOME_BOX) / "web-ui-home.json"
+    # Looked for by every tunnel: that alone makes no directory.
+    return paths.data_dir() / "boxes" / HOME_BOX / "web-ui-home.json"

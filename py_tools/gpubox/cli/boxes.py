@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from gpubox.converge.progress import Board
+    from gpubox.remote.tunnel import OpenTunnel
     from gpubox.up import Up
 
 
@@ -131,7 +132,7 @@ def up_command(
         _dry_run(ctx, name, box_file, as_json=as_json)
         return
 
-    from gpubox import web_ui
+    from gpubox import tunnels, web_ui, web_ui_home
     from gpubox.cli.web_ui import tell
     from gpubox.converge.chain import WORTH_TELLING, longest_chain
     from gpubox.status import ENGINES
@@ -140,11 +141,16 @@ def up_command(
     begun = time.monotonic()
     with board() as shown:
         result = up(name, board=shown, box_file=box_file, full=full, wait=wait)
-        urls = {} if no_tunnel else _open_tunnels(name, result, shown)
+        tunnel = None if no_tunnel else _open_tunnels(name, result, shown)
+        home = None
+        if web_ui_home.asked(result.box) and not no_tunnel:
+            home = web_ui_home.serve(name, board=shown, tunnel=tunnel, answer=result.status)
+    urls = {part.label: tunnels.url_of(part) for part in (tunnel.forwards if tunnel else ())}
+    urls |= {tunnels.WEB_UI: home.place.url} if home else {}
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
     chain = longest_chain(result.story) if result.story else None
-    place = web_ui.place_of(name, result.box, urls) if result.box else None
+    place = home.place if home else web_ui.place_of(name, result.box, urls) if result.box else None
     if as_json:
         emit_json(
             {
@@ -167,7 +173,7 @@ def up_command(
     for label, url in urls.items():
         click.echo(f"{label}: {url}/v1" if label in ENGINES else f"{label}: {url}")
     if place:
-        tell(place, made=result.password_made)
+        tell(place, made=home.made if home else result.password_made)
     elif ENGINES.intersection(urls):
         click.echo(f"next: gpubox chat {name}", err=True)
 
@@ -185,16 +191,16 @@ def _dry_run(ctx: click.Context, name: str, box_file: Path | None, *, as_json: b
         ctx.exit(1)
 
 
-def _open_tunnels(name: str, result: Up, shown: Board) -> dict[str, str]:
-    """The URL of each service on this machine."""
+def _open_tunnels(name: str, result: Up, shown: Board) -> OpenTunnel | None:
+    """The ports of its services on this machine; None when it has none."""
     from gpubox import tunnels
 
     if not tunnels.forwards_of(name, result.status):
-        return {}
+        return None
     with shown.step("tunnels") as step:
         tunnel = tunnels.open_for(name, detach=True, say=shown.note, answer=result.status)
         step.say("they stay open in the background")
-    return {forward.label: tunnels.url_of(forward) for forward in tunnel.forwards}
+    return tunnel
 
 
 @click.command(name="watch")

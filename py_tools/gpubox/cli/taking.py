@@ -41,6 +41,7 @@ def down_command(
     Ends with a receipt, when the provider's own list no longer has the box. Whatever goes wrong before that ends it
     with exit code 1 or 3, and says what still runs and what that costs; again goes on where it ended.
     """
+    from gpubox import web_ui_home
     from gpubox.down import down
     from gpubox.takedown_look import plan
 
@@ -60,6 +61,7 @@ def down_command(
 
     with board() as shown:
         receipt = down(name, board=shown, confirm=confirm, results=results, to=to, discard=discard)
+        web_ui_home.leave(name, board=shown)
     if as_json:
         emit_json(asdict(receipt))
     else:
@@ -75,6 +77,8 @@ def show_receipt(receipt: Receipt) -> None:
 
 def plan_text(intent: Plan) -> str:
     """What a teardown would do, for a person: what is saved or lost, with sizes and reasons, and what stops."""
+    from gpubox import web_ui_home
+
     record = intent.record
     lines = [f"`{intent.name}` ({record.provider}{', ' + record.provider_ref if record.provider_ref else ''})"]
     if intent.spent is not None:
@@ -89,6 +93,8 @@ def plan_text(intent: Plan) -> str:
         lines.append(f"  {verb} {_count(len(intent.data.files))}, {_size(intent.size)}:")
         lines += _groups(intent)
         lines += [f"  not looked at: {sentence}" for sentence in intent.data.incomplete]
+    if here := web_ui_home.line_of_down(intent.name):
+        lines.append(f"  {here}")
     end = "is released at its provider" if intent.releases else "stays: this provider has no way to release it"
     lines.append(f"  the box {end}")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpubox.cli.show import ask_password, emit_json, json_option
+from gpubox.cli.show import ask_password, board, emit_json, json_option
 
 if TYPE_CHECKING:
     from gpubox.web_ui import Place
@@ -27,13 +27,15 @@ def open_command(name: str, no_browser: bool, show_password: bool, set_password:
 
     Its tunnel stays open in the background; `gpubox tunnel NAME --stop` closes it.
     """
-    from gpubox import web_ui
+    from gpubox import web_ui, web_ui_home
 
-    place = web_ui.open_ui(name, say=lambda words: click.echo(words, err=True))
+    with board() as shown:
+        place = web_ui_home.open_ui(name, board=shown)
+    place = place or web_ui.open_ui(name, say=lambda words: click.echo(words, err=True))
     if set_password:
         web_ui.set_password(place, ask_password(place.email)())
-        click.echo(f"kept; `gpubox up {name}` tells the box", err=True)
-    password = web_ui.password(name) if show_password else None
+        click.echo(f"kept; `gpubox up {place.name}` tells the box", err=True)
+    password = web_ui.password(place.name) if show_password else None
     if as_json:
         emit_json(place.as_dict() | ({"password": password} if password is not None else {}))
     else:
