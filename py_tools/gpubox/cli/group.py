@@ -34,7 +34,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "tunnel": ("use", "The ports of a box's services on this machine."),
         "chat": ("use", "Talk to the model that a box serves."),
         "open": ("web_ui", "Open the web UI of a box in the browser."),
-        "history": ("history", "The chats of the web UI as plain files."),
+        "history": ("history", "The chats of the web UI as plain files, and back."),
         "bench": ("use", "Measure the engine of a box: throughput and latency over concurrency."),
     },
     "Money": {

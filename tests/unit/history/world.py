@@ -26,6 +26,7 @@ CREATE TABLE chat_message (id TEXT PRIMARY KEY, chat_id TEXT, role TEXT, parent_
   created_at INTEGER);
 CREATE TABLE chat_file (id TEXT, chat_id TEXT, message_id TEXT, file_id TEXT);
 CREATE TABLE file (id TEXT PRIMARY KEY, filename TEXT, path TEXT);
+CREATE TABLE auth (id TEXT PRIMARY KEY, session_stamp TEXT);
 CREATE TABLE folder (id TEXT PRIMARY KEY, name TEXT);
 CREATE TABLE alembic_version (version_num TEXT);
 INSERT INTO alembic_version VALUES ('0bd252b206fb');
@@ -57,6 +58,7 @@ class World:
         self.database.executescript(_TABLES)
         for number, user in enumerate(USERS):
             self.database.execute("INSERT INTO user VALUES (?, ?, ?, ?, ?)", (*user.values(), number))
+            self.database.execute("INSERT INTO auth VALUES (?, ?)", (user["id"], f"stamp-of-{user['id']}"))
         (self.place / "version.json").write_text('{"open_webui": "0.12.4"}')
         (self.place / "secret-key").write_text("hunter2\n")
 

@@ -69,7 +69,8 @@ def answers(request: Request, incoming: Iterator[dict[str, Any]]) -> Iterator[di
             continue
         form = _stamped(chat)
         if port is not None:
-            why = _post(port, token.sign(people.secret, user["id"], _TOKEN_SECONDS), form)
+            bearer = token.sign(people.secret, user["id"], _TOKEN_SECONDS, stamp=user["stamp"])
+            why = _post(port, bearer, form)
             if why is not None:
                 yield {**answer, "state": "refused", "why": why}
                 continue
@@ -83,19 +84,16 @@ class _People:
     def __init__(self, request: Request) -> None:
         with glanced(request.place / "data" / "webui.db") as database:
             query = "SELECT id, email, role FROM user ORDER BY created_at, id"
-            users = [dict(row) for row in database.execute(query)]
+            users = [dict(row) for row in database.execute(query).fetchall()]
+            for user in users:
+                user["stamp"] = token.stamp_of(database, user["id"])
         self._by_email = {str(user["email"]).lower(): user for user in users}
         admins = [user for user in users if user["role"] == "admin"]
         if request.email is None and not admins:
             raise Trouble("this web UI has no admin yet; name a user with --user")
         self._all = None if request.email is None else self._named(request.email)
         self._admin = admins[0] if admins else None
-        # Read here and nowhere shown.
-        file = request.place / "secret-key"
-        try:
-            self.secret = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise Trouble(f"`{file}` cannot be read: {error.strerror}") from None
+        self.secret = token.secret_in(request.place / "secret-key")
 
     def of(self, email: str | None) -> dict[str, Any]:
         found = self._all or self._by_email.get((email or "").lower()) or self._admin
