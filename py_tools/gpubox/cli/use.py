@@ -22,7 +22,7 @@ def tunnel_command(name: str | None, detach: bool, list_them: bool, stop_them: b
 
     Bound to 127.0.0.1. A dead link is noticed within 15 s and opened again without anybody's doing; the ports stay.
     """
-    from gpubox import tunnels, web_ui_home
+    from gpubox import tunnels
 
     if list_them:
         shown = [item.as_dict() for item in tunnels.listed(name)]
@@ -42,6 +42,8 @@ def tunnel_command(name: str | None, detach: bool, list_them: bool, stop_them: b
         return
     if name is None:
         raise click.UsageError("which box? `gpubox ls` lists them")
+    from gpubox import web_ui_home
+
     tunnel = tunnels.open_for(name, detach=detach, say=click.echo)
     with board() as progress:
         web_ui_home.follow(name, board=progress, tunnel=tunnel)
