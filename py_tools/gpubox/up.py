@@ -255,9 +255,11 @@ def refuse_what_is_not_yet(box: BoxFile, path: Path) -> None:
 
 def survey(host: Host, record: BoxRecord, box: BoxFile) -> tuple[BoxRecord, Facts, preflight.Findings]:
     """Read the box's facts in one round trip, keep them in the ledger, and judge them."""
-    facts = read_facts(host, box.data_dir, ports=preflight.wanted_ports(box).values())
-    findings = preflight.plan(facts, box)
     refuse_to_move(record, box)
+    # A disk that filled up is still the one: otherwise another one would be found to have room.
+    placed = box.model_copy(update={"data_dir": record.data_dir}) if record.data_dir else box
+    facts = read_facts(host, placed.data_dir, ports=preflight.wanted_ports(box).values())
+    findings = preflight.plan(facts, placed)
     root = record.root or preflight.root(facts, box)
     data_dir = record.data_dir or preflight.data_dir(facts, box)
     with Ledger() as ledger:

@@ -22,7 +22,8 @@ def data_dir(facts: Facts, box: BoxFile | None) -> str:
     if box is not None and box.data_dir:
         return box.data_dir.rstrip("/")
     autodl = facts.disk(_AUTODL_DATA)
-    if autodl is not None and autodl.exists and autodl.writable:
+    # One without a byte left cannot be written to, either: it is named, and not passed over.
+    if autodl is not None and autodl.exists and (autodl.writable or autodl.free == 0):
         return _AUTODL_DATA
     return f"{facts.system.home.rstrip('/')}/gpubox-data"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,18 @@ def test_state_of_a_service(case: dict[str, Any]) -> None:
     exits = [{"at": now - ago, "seconds": seconds, "exit_code": 1} for ago, seconds in case.get("exits", [])]
     seen = Seen(case["word"], case.get("keeper", True), exits, case.get("uptime"), case.get("healthy"))
     assert service_state(seen, now) == case["state"]
+
+
+def test_a_full_disk_is_said_while_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from boxctl import files
+
+    assert files.full(tmp_path) is None
+    seen = os.statvfs(tmp_path)
+    for blocks, words in ((0, "0 KiB free"), (100, f"{100 * seen.f_frsize // 1024} KiB free"), (seen.f_blocks, "")):
+        rows = [*seen[:4], blocks, *seen[5:]]
+        monkeypatch.setattr(os, "statvfs", lambda _path, rows=rows: os.statvfs_result(rows))
+        assert words in (files.full(tmp_path) or "")
+        assert bool(files.full(tmp_path)) == bool(words)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Below this no database and no log can go on, in bytes.
+_ROOM = 4 * 2**20
+
+
 def write(path: Path, content: str, *, mode: int = 0o600) -> None:
     """Replace `path` by `content` at once: a reader sees the old or the new file, never half of one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -38,6 +42,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def full(path: Path) -> str | None:
+    """A sentence when the disk of `path` has no room left, else None."""
+    seen = os.statvfs(path)
+    free = seen.f_bavail * seen.f_frsize
+    if free >= _ROOM:
+        return None
+    return f"the disk of `{path}` is full ({free // 1024} KiB free): nothing that is new can be kept on it"
 
 
 @contextmanager

@@ -107,10 +107,13 @@ def views(layout: Layout) -> list[dict[str, Any]]:
     infos = _infos(layout)
     now = time.time()
     checks = _health(layout, found, infos)
+    full = files.full(layout.root)
     views = []
     for name in found:
         spec = files.read_json(layout.service(name) / "service.json") or {}
-        views.append(_view(layout, name, spec, infos, now, healthy=checks.get(name)))
+        view = _view(layout, name, spec, infos, now, healthy=checks.get(name))
+        # The reason of whatever else is wrong, and of what is about to be.
+        views.append({**view, "last_error": full or view["last_error"]})
     return views
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from boxctl import converge, guard, jobs, services
+from boxctl import converge, files, guard, jobs, services
 from boxctl.layout import CONVERGE
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def status(layout: Layout) -> dict[str, Any]:
 def fresh(layout: Layout, digest: str) -> dict[str, Any]:
     """`status` with `fresh`, and the `reason` why not: nothing is to be done on a box that is what `digest` says."""
     seen = status(layout)
-    reason = _stale(seen, digest)
+    reason = files.full(layout.root) or _stale(seen, digest)
     return {**seen, "fresh": reason is None, "reason": reason or "nothing to do"}
 
 
