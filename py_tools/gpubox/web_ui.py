@@ -11,6 +11,7 @@ from gpubox import tunnels, web_ui_secrets
 from gpubox.errors import AuthFailed, Failed, Unreachable, UsageError
 from gpubox.places import box_of
 from gpubox.status import status
+from gpubox.web_ui_engines import HOME_BOX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def place_of(name: str, box: BoxFile, urls: dict[str, str]) -> Place | None:
     ui = box.web_ui_settings
     if ui is None or tunnels.WEB_UI not in urls:
         return None
-    return Place(name, urls[tunnels.WEB_UI], ui.admin_email, ui.on, _why(name))
+    return Place(name, urls[tunnels.WEB_UI], ui.admin_email, ui.on, where_and_why(name))
 
 
 def open_ui(name: str, *, say: Callable[[str], None]) -> Place:
@@ -67,11 +68,13 @@ def open_ui(name: str, *, say: Callable[[str], None]) -> Place:
         why = f": {service['last_error']}" if service["last_error"] else ""
         hint = f"`gpubox logs {name} {tunnels.WEB_UI}` shows more; `gpubox up {name}` starts it again"
         raise Failed(f"the web UI is {service['state']}{why}", where=name, hint=hint)
+    if service["last_error"]:
+        say(f"note: {service['last_error']}")
     tunnel = tunnels.open_for(name, detach=True, say=say, answer=answer)
     forward = next(forward for forward in tunnel.forwards if forward.label == tunnels.WEB_UI)
     for words in _engines_down(answer):
         say(f"note: {words}")
-    return Place(name, tunnels.url_of(forward), ui.admin_email, ui.on, _why(name))
+    return Place(name, tunnels.url_of(forward), ui.admin_email, ui.on, where_and_why(name))
 
 
 def password(name: str) -> str:
@@ -118,7 +121,10 @@ def _settings(name: str) -> WebUi:
     return ui
 
 
-def _why(name: str) -> str:
+def where_and_why(name: str) -> str:
+    """Where the web UI of a box runs, and what that means, in a sentence."""
+    if name == HOME_BOX:
+        return "the web UI runs on this machine, and only engines are on other boxes: accounts and chats stay here"
     return (
         "the web UI runs on the box, beside its engine: it needs nothing on this machine, and chats are on the box, too"
         f" (`gpubox backup {name}` and `gpubox down {name}` bring them home)"

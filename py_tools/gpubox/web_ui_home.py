@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from gpubox import power, tunnels, web_ui_engines
+from gpubox import power, tunnels, web_ui, web_ui_engines
 from gpubox.boxfile import WebUi, load
 from gpubox.boxfile.web_ui import ADMIN_EMAIL, LOCAL_PORTS
 from gpubox.converge.variables import role_variables
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
 
 # Another `up` may be installing the web UI on a slow line, in seconds.
 _WAIT = 1800.0
-_WHY = "the web UI runs on this machine, and only engines are on other boxes: accounts and chats stay here"
-_WHY_FOR = (
+_WHY = (
     "the web UI runs on this machine (box `laptop`), and only the engine is on `{name}`: accounts and chats stay here,"
     " whatever becomes of that box"
 )
@@ -278,7 +277,7 @@ def _say_new_names(of: Sequence[Member], new: Member, board: Board) -> None:
 
 def _place(name: str, done: Up, email: str) -> Place:
     ui = done.box.web_ui_settings if done.box else None
-    why = _WHY if name == HOME_BOX else _WHY_FOR.format(name=name)
+    why = web_ui.where_and_why(HOME_BOX) if name == HOME_BOX else _WHY.format(name=name)
     return Place(HOME_BOX, f"http://localhost:{ui.port if ui else WebUi().port}", email, "laptop", why)
 
 
