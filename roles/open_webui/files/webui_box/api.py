@@ -43,7 +43,8 @@ class Api:
         if status in {400, 401, 403}:
             raise Trouble(
                 f"open-webui does not let `{email}` in with the password in `{password_file}`: it was changed in the "
-                f"web UI, or this database has another admin. Write the right one there, or set "
+                f"web UI, or this database has another admin. Tell gpubox the right one (`gpubox open NAME "
+                "--set-password`, then `gpubox up NAME`); without gpubox write it there, or set "
                 "`open_webui_admin_email` and `open_webui_admin_password`"
             )
         self._token = str(_good("sign-in", status, answer)["token"])
