@@ -11,7 +11,6 @@ import pytest
 from box.testbox import Proxy
 from gpubox import model_copy
 from gpubox.boxfile.models import BoxFile, ModelSource
-from gpubox.converge.progress import Board
 from gpubox.errors import TransferFailed, UsageError
 from gpubox.ledger import Ledger
 from gpubox.model_copy import Copied
@@ -23,13 +22,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from box.testbox import BoxFactory, TestBox
-    from gpubox.converge.progress import Step
+    from gpubox.model_copy import Tell
 
 MIB = 1 << 20
 SOURCE = "/root/autodl-tmp/models/tiny"
 TARGET = f"{ROOT}/models/tiny"
 BOX = ModelSource(source="box", box="oldbox", path=SOURCE)
 _SUMS = "find . -type f ! -name '.gpubox*' -exec sha256sum {} + | sort -k 2"
+
+
+def _silent(*_: object) -> None:
+    """Nobody wants to know."""
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +59,20 @@ def lone_box(module_boxes: BoxFactory) -> TestBox:
     return kept_box(module_boxes, port=0)
 
 
-def bring(box: TestBox, board: Board, model: ModelSource, *, port: int | None = None) -> Copied:
+def bring(box: TestBox, model: ModelSource, *, port: int | None = None, tell: Tell = _silent) -> Copied:
     """Onto `box`, which is `newbox` of the ledger, empty before."""
     box.exec(f"rm -rf {ROOT}/models {ROOT}/cache")
     enroll(box, "newbox", port or box.port)
-    return again(board, model)
+    return again(model, tell)
 
 
-def again(board: Board, model: ModelSource) -> Copied:
+def again(model: ModelSource, tell: Tell = _silent) -> Copied:
     """Whatever is there already."""
     wanted = BoxFile(provider="attach", model=model)
     with Ledger() as ledger:
         login = Login.of(ledger.get("newbox"))
     with Host(login) as host:
-        copied = model_copy.bring(host, wanted, root=ROOT, board=board)
+        copied = model_copy.bring(host, wanted, root=ROOT, tell=tell)
     assert copied is not None
     return copied
 
@@ -84,13 +87,13 @@ def keys(box: TestBox) -> str:
     return box.exec("cat /root/.ssh/authorized_keys").stdout
 
 
-def test_a_model_goes_from_box_to_box_directly(old_box: TestBox, new_box: TestBox, board: Board) -> None:
+def test_a_model_goes_from_box_to_box_directly(old_box: TestBox, new_box: TestBox) -> None:
     enroll(old_box, "oldbox", old_box.port)
     before = keys(old_box)
     # As a copy that was killed leaves it.
     stale = b'restrict,command="true" ssh-ed25519 AAAA gpubox-copy-to-newbox\n'
     old_box.exec("cat >> /root/.ssh/authorized_keys", stdin=stale)
-    copied = bring(new_box, board, BOX)
+    copied = bring(new_box, BOX)
     assert copied == Copied(3, 24 * MIB + 9, 3, 24 * MIB + 9, "directly")
     assert sums(new_box, TARGET).splitlines() == [
         line for line in sums(old_box, SOURCE).splitlines() if "/.git/" not in line
@@ -98,10 +101,10 @@ def test_a_model_goes_from_box_to_box_directly(old_box: TestBox, new_box: TestBo
     # The door is shut again, on both sides.
     assert keys(old_box) == before
     assert new_box.exec(f"ls -A {ROOT}/cache/model_copy | grep -v '\\.py$'").stdout == ""
-    assert again(board, BOX).sent == 0
+    assert again(BOX).sent == 0
 
 
-def test_what_was_fetched_there_is_held_to_the_hubs_word(old_box: TestBox, lone_box: TestBox, board: Board) -> None:
+def test_what_was_fetched_there_is_held_to_the_hubs_word(old_box: TestBox, lone_box: TestBox) -> None:
     """The other box's manifest says the SHA-256; a model that is not whole there is not copied."""
     enroll(old_box, "oldbox", old_box.port)
     small = BOX.model_copy(update={"include": ("config.json",)})
@@ -111,26 +114,26 @@ def test_what_was_fetched_there_is_held_to_the_hubs_word(old_box: TestBox, lone_
         with pytest.raises(
             TransferFailed, match=r"`config\.json` came twice with another SHA-256 than its source says"
         ):
-            bring(lone_box, board, small)
+            bring(lone_box, small)
         old_box.write(f"{SOURCE}/.gpubox-part/plan.json", "{}")
         with pytest.raises(UsageError, match="is still being fetched, or its download was cut off"):
-            again(board, small)
+            again(small)
     finally:
         old_box.exec(f"rm -r {SOURCE}/.gpubox-*")
 
 
 def test_where_the_boxes_do_not_see_each_other_it_goes_through_this_machine(
-    old_box: TestBox, lone_box: TestBox, board: Board
+    old_box: TestBox, lone_box: TestBox
 ) -> None:
     enroll(old_box, "oldbox", old_box.port)
     before = keys(old_box)
-    copied = bring(lone_box, board, BOX.model_copy(update={"include": ("*.safetensors",)}))
+    copied = bring(lone_box, BOX.model_copy(update={"include": ("*.safetensors",)}))
     assert (copied.sent, copied.way) == (2, "through this machine")
     assert sums(lone_box, TARGET).splitlines() == [row for row in sums(old_box, SOURCE).splitlines() if ".safe" in row]
     assert keys(old_box) == before
 
 
-def test_the_key_of_a_copy_opens_nothing_else(old_box: TestBox, new_box: TestBox, board: Board) -> None:
+def test_the_key_of_a_copy_opens_nothing_else(old_box: TestBox, new_box: TestBox) -> None:
     """Every line that is asked with it, while it is valid, is answered from the model's directory or not at all."""
     from gpubox.model_copy.serving import key_line
 
@@ -160,13 +163,9 @@ class _Cutting:
     def __init__(self, line: Proxy) -> None:
         self.line, self.cuts = line, 0
 
-    def begin(self, board: Board) -> None: ...
-    def note(self, board: Board, text: str) -> None: ...
-    def end(self, board: Board) -> None: ...
-
-    def changed(self, board: Board, step: Step) -> None:
-        verb, _, rest = step.detail.partition(" ")
-        if verb == "sent" and float(rest.split()[0]) > 6 * (self.cuts + 1) and self.cuts < 3:
+    def tell(self, label: str, done: int, total: int) -> None:
+        assert done <= total
+        if label == "copying tiny" and done > 6 * MIB * (self.cuts + 1) and self.cuts < 3:
             self.cuts += 1
             self.line.cut()
 
@@ -175,44 +174,42 @@ def test_cut_lines_are_gone_on_with(old_box: TestBox, lone_box: TestBox) -> None
     enroll(old_box, "oldbox", old_box.port)
     with Proxy(lone_box.port) as line:
         cutting = _Cutting(line)
-        copied = bring(lone_box, Board(cutting), BOX, port=line.port)
+        copied = bring(lone_box, BOX, port=line.port, tell=cutting.tell)
         assert (copied.files, cutting.cuts) == (3, 3)
         assert sums(lone_box, TARGET).splitlines() == [
             row for row in sums(old_box, SOURCE).splitlines() if "/.git/" not in row
         ]
 
 
-def test_a_folder_goes_up_and_what_left_it_goes(new_box: TestBox, board: Board, tmp_path: Path) -> None:
+def test_a_folder_goes_up_and_what_left_it_goes(new_box: TestBox, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     (folder / "sub").mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(bytes(range(256)) * (40 * 1024))
     (folder / "sub" / "old.json").write_text("{}")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "x").write_text("hidden")
-    copied = bring(new_box, board, ModelSource(source="folder", folder=str(folder)))
+    copied = bring(new_box, ModelSource(source="folder", folder=str(folder)))
     assert copied == Copied(2, 10 * MIB + 2, 2, 10 * MIB + 2, "up")
     wanted = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert wanted in sums(new_box, TARGET)
-    assert again(board, ModelSource(source="folder", folder=str(folder))).sent == 0
+    assert again(ModelSource(source="folder", folder=str(folder))).sent == 0
     # Killed before it was noted: what is there is recognised.
     new_box.exec(f"rm {TARGET}/.gpubox-copied.json")
-    assert again(board, ModelSource(source="folder", folder=str(folder))).sent == 0
+    assert again(ModelSource(source="folder", folder=str(folder))).sent == 0
     # A file is changed on the box, one is gone and one has changed here: all three are seen.
     new_box.exec(f"printf rotten >> {TARGET}/model.safetensors")
     (folder / "sub" / "old.json").unlink()
     (folder / "config.json").write_text("{ }")
-    assert again(board, ModelSource(source="folder", folder=str(folder))).sent == 2
+    assert again(ModelSource(source="folder", folder=str(folder))).sent == 2
     assert wanted in sums(new_box, TARGET)
     assert "old.json" not in sums(new_box, TARGET)
 
 
-def test_a_full_disk_is_seen_before_a_byte_goes(
-    boxes: BoxFactory, old_box: TestBox, board: Board, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_seen_before_a_byte_goes(boxes: BoxFactory, old_box: TestBox, tmp_path: Path) -> None:
     small = kept_box(boxes, port=0, data_size=80 << 20)
     enroll(old_box, "oldbox", old_box.port)
     with pytest.raises(TransferFailed, match=r"MiB free, and the model needs .* MiB are missing"):
-        bring(small, board, BOX)
+        bring(small, BOX)
     assert sums(small, TARGET) == ""
 
 
@@ -226,15 +223,13 @@ def test_a_full_disk_is_seen_before_a_byte_goes(
         ({"source": "box", "box": "nobody", "path": SOURCE}, "nobody"),
     ],
 )
-def test_what_is_not_there_is_said(
-    old_box: TestBox, lone_box: TestBox, board: Board, model: dict[str, object], words: str
-) -> None:
+def test_what_is_not_there_is_said(old_box: TestBox, lone_box: TestBox, model: dict[str, object], words: str) -> None:
     enroll(old_box, "oldbox", old_box.port)
     with pytest.raises(UsageError, match=words):
-        bring(lone_box, board, ModelSource.model_validate(model))
+        bring(lone_box, ModelSource.model_validate(model))
 
 
-def test_rot_at_the_source_is_not_taken_for_the_model(old_box: TestBox, lone_box: TestBox, board: Board) -> None:
+def test_rot_at_the_source_is_not_taken_for_the_model(old_box: TestBox, lone_box: TestBox) -> None:
     """A file whose bytes change while its size does not, after its hash was read."""
     enroll(old_box, "oldbox", old_box.port)
     program = f"import os; f = open('{SOURCE}/model-1.safetensors', 'r+b'); f.seek(5 << 20); f.write(os.urandom(9))"
@@ -250,7 +245,7 @@ def test_rot_at_the_source_is_not_taken_for_the_model(old_box: TestBox, lone_box
     sources.hashes_on_box = then_rot
     try:
         with pytest.raises(TransferFailed, match=r"`model-1.safetensors` came twice with another SHA-256"):
-            bring(lone_box, board, BOX)
+            bring(lone_box, BOX)
     finally:
         sources.hashes_on_box = real
     assert "model-1" not in sums(lone_box, TARGET)

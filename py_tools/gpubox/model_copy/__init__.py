@@ -1,7 +1,8 @@
-"""A model that comes from a directory of this machine, or from another box; before the converge that serves it.
+"""A model that comes from a directory of this machine, or from another box, beside the converge that serves it.
 
 What is there already, by name, size, time and a SHA-256 that was compared once, is not sent again; what a cut line
-left is gone on with.
+left is gone on with. `beside` runs the copy as a process of its own, and tells the box how far it is: there the job
+`model-<name>` waits for it, as it would fetch from a hub.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gpubox.boxfile import BoxFile
-    from gpubox.converge.progress import Board, Step
     from gpubox.model_copy.sources import Source
     from gpubox.remote.host import Host
 
-__all__ = ["Copied", "bring"]
+    # Gets what is being done, and how many bytes of how many are.
+    Tell = Callable[[str, int, int], None]
+
+__all__ = ["Copied", "bring", "copied", "gib", "missing"]
 
 _NAMED = 5
 # As `on_box` leaves free.
@@ -45,7 +48,25 @@ class Copied:
     way: str
 
 
-def bring(host: Host, box: BoxFile, *, root: str, board: Board) -> Copied | None:
+def copied(box: BoxFile) -> ModelSource | None:
+    """The model of `box` when it is one that is copied."""
+    model = box.model
+    return model if isinstance(model, ModelSource) and model.source in ("folder", "box") else None
+
+
+def missing(host: Host, box: BoxFile, model: ModelSource, *, root: str) -> tuple[int, int, int]:
+    """Of the model's files those that the box behind `host` has not, by what was noted of an earlier copy; how many
+    there are, and their bytes together. Reads no file. Errors as `bring`."""
+    receiver = Receiver(host, root, models.path(box, root) or "")
+    files = _listed(receiver.login.name, model)
+    there = receiver.look(_rows(files))["there"]
+    todo = [file for file in files if file.path not in there]
+    if not todo:
+        receiver.settle()
+    return len(todo), len(files), sum(file.size for file in files)
+
+
+def bring(host: Host, box: BoxFile, *, root: str, tell: Tell) -> Copied | None:
     """Put the model of `box` where its engine will look for it, on the box behind `host`.
 
     None when it comes from somewhere else.
@@ -53,30 +74,41 @@ def bring(host: Host, box: BoxFile, *, root: str, board: Board) -> Copied | None
     The controller's Python and boxctl are there already. Raises `UsageError` for a directory or a box that is not
     there, `Refused` when that box is being changed, `TransferFailed` for a full disk, and what the links raise.
     """
-    model = box.model
-    if not isinstance(model, ModelSource) or model.source not in ("folder", "box"):
+    model = copied(box)
+    if model is None:
         return None
-    directory = models.path(box, root)
-    assert directory is not None
-    with board.step("the model") as step:
-        receiver = Receiver(host, root, directory)
-        if model.source == "folder":
-            copied = _from_folder(receiver, root, model, step)
-        else:
-            copied = _from_box(receiver, model, step)
-        size = f"{copied.files} files, {_gib(copied.bytes)}"
-        if copied.sent == 0:
-            step.state = "kept"
-            step.say(f"{size}, on the box already")
-        else:
-            step.say(f"{size}; {_gib(copied.sent_bytes)} sent {copied.way}, every SHA-256 compared on the box")
-    return copied
+    receiver = Receiver(host, root, models.path(box, root) or "")
+    if model.source == "folder":
+        return _from_folder(receiver, root, model, tell)
+    return _from_box(receiver, model, tell)
 
 
-def _from_folder(receiver: Receiver, root: str, model: ModelSource, step: Step) -> Copied:
-    folder = Path(model.folder or "").expanduser().absolute()
-    files = sources.chosen(sources.in_folder(folder), model.include, f"`{folder}`")
-    work = _Work(receiver, files, step, lambda todo, done: sources.hashes_in_folder(folder, todo, done))
+def _folder(model: ModelSource) -> Path:
+    return Path(model.folder or "").expanduser().absolute()
+
+
+def _listed(name: str, model: ModelSource) -> list[Source]:
+    """The files that are wanted, of either source."""
+    if model.source == "folder":
+        return sources.chosen(sources.in_folder(_folder(model)), model.include, f"`{_folder(model)}`")
+    other, directory = _other(name, model)
+    with Ledger() as ledger:
+        login = Login.of(ledger.get(other))
+    return sources.chosen(sources.on_box(login, directory).files, model.include, f"`{directory}` of `{other}`")
+
+
+def _other(name: str, model: ModelSource) -> tuple[str, str]:
+    """The box that has it, and where. Raises `UsageError`."""
+    other, directory = model.box or "", (model.path or "").rstrip("/")
+    if other == name:
+        hint = "`source: path` uses what lies there already"
+        raise UsageError(f"`{other}` cannot copy from itself", where="model.box", hint=hint)
+    return other, directory
+
+
+def _from_folder(receiver: Receiver, root: str, model: ModelSource, tell: Tell) -> Copied:
+    folder, files = _folder(model), _listed(receiver.login.name, model)
+    work = _Work(receiver, files, tell, lambda todo, done: sources.hashes_in_folder(folder, todo, done))
     if not work.missing:
         return work.done("up")
     outgoing = [_outgoing(folder, receiver.directory, file) for file in work.missing]
@@ -89,18 +121,15 @@ def _from_folder(receiver: Receiver, root: str, model: ModelSource, step: Step) 
     return work.done("up")
 
 
-def _from_box(receiver: Receiver, model: ModelSource, step: Step) -> Copied:
-    other, directory = model.box or "", (model.path or "").rstrip("/")
-    if other == receiver.login.name:
-        hint = "`source: path` uses what lies there already"
-        raise UsageError(f"`{other}` cannot copy from itself", where="model.box", hint=hint)
+def _from_box(receiver: Receiver, model: ModelSource, tell: Tell) -> Copied:
+    other, directory = _other(receiver.login.name, model)
     # Shared: nobody takes the other box down meanwhile.
     with Ledger() as ledger, ledger.lock(other, shared=True):
         login = Login.of(ledger.get(other))
         found = sources.on_box(login, directory)
         files = sources.chosen(found.files, model.include, f"`{directory}` of `{other}`")
         work = _Work(
-            receiver, files, step, lambda todo, tell: sources.hashes_on_box(login, directory, found, todo, tell)
+            receiver, files, tell, lambda todo, done: sources.hashes_on_box(login, directory, found, todo, done)
         )
         if not work.missing:
             return work.done("directly")
@@ -114,25 +143,22 @@ class _Work:
         self,
         receiver: Receiver,
         files: Sequence[Source],
-        step: Step,
+        tell: Tell,
         hashes: Callable[[Sequence[Source], Callable[[int], None]], dict[str, str]],
     ) -> None:
-        self._receiver, self._step = receiver, step
-        rows: list[dict[str, Any]] = [
-            {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns} for file in files
-        ]
+        self._receiver = receiver
+        rows = _rows(files)
         there = receiver.look(rows)["there"]
         todo = [file for file in files if file.path not in there]
-        read = _Counted(step, "reading", sum(file.size for file in todo))
+        read = _Counted(tell, f"reading {receiver.name}", sum(file.size for file in todo))
         known = there | (hashes(todo, read.add) if todo else {})
         self.files = [row | {"sha256": known[row["path"]]} for row in rows]
         rest = [row for row in self.files if row["path"] not in there]
-        step.say(f"looking for {len(rest)} files on the box")
         look: dict[str, Any] = receiver.look(rest) if rest else {"there": {}, "parts": 0, "free": 0}
         self.missing = [row for row in rest if row["path"] not in look["there"]]
         self._noted = not rest
         self._size = sum(row["size"] for row in self.missing)
-        self._counted = _Counted(step, "sent", self._size)
+        self._counted = _Counted(tell, f"copying {receiver.name}", self._size)
         self._counted.add(look["parts"])
         self._came = 0
         self._check_room(look)
@@ -154,21 +180,25 @@ class _Work:
         if self.missing and need > look["free"]:
             name = self._receiver.login.name
             raise TransferFailed(
-                f"the disk of `{self._receiver.directory}` has {_gib(look['free'])} free, and the model needs"
-                f" {_gib(need)}: {_gib(need - look['free'])} are missing",
+                f"the disk of `{self._receiver.directory}` has {gib(look['free'])} free, and the model needs"
+                f" {gib(need)}: {gib(need - look['free'])} are missing",
                 where=name,
                 hint=f"`gpubox ssh {name} -- df -h` shows the disks; make room, or set `data_dir`",
             )
 
 
 class _Counted:
-    def __init__(self, step: Step, verb: str, total: int) -> None:
-        self._step, self._verb, self._total, self._sum = step, verb, total, 0
+    def __init__(self, tell: Tell, label: str, total: int) -> None:
+        self._tell, self._label, self._total, self._sum = tell, label, total, 0
 
     def add(self, size: int) -> None:
         self._sum += size
         if size:
-            self._step.say(f"{self._verb} {_gib(self._sum)} of {_gib(self._total)}")
+            self._tell(self._label, self._sum, self._total)
+
+
+def _rows(files: Sequence[Source]) -> list[dict[str, Any]]:
+    return [{"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns} for file in files]
 
 
 def _outgoing(folder: Path, directory: str, file: dict[str, Any]) -> Outgoing:
@@ -179,5 +209,6 @@ def _outgoing(folder: Path, directory: str, file: dict[str, Any]) -> Outgoing:
     return Outgoing(folder / file["path"], file["size"], there)
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
+    """Bytes, for people."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

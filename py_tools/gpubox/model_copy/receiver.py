@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import RemoteCommandFailed, TransferFailed
-from gpubox.model_copy import on_box
+from gpubox.model_copy import on_box, on_box_state
 from gpubox.remote import explain
 from gpubox.remote.ssh_config import ssh_argv
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpubox.remote.host import Host
     from gpubox.remote.login import Login
 
-_PROGRAM = Path(on_box.__file__)
+_PROGRAM, _STATE = Path(on_box.__file__), Path(on_box_state.__file__)
 _PATIENCE = 10.0
 # Hundreds of GiB may have to be read from a slow disk.
 _READING = 4 * 3600.0
@@ -49,6 +49,37 @@ class Receiver:
         """What `on_box.look` says."""
         answer: dict[str, Any] = json.loads(self._call("look", files).splitlines()[-1])
         return answer
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return Path(self.directory).name
+
+    def settle(self) -> None:
+        """Forget a copy that was cut off: all of it is there."""
+        self._host.run(f"rm -f {shlex.quote(f'{self.directory}/{on_box_state.STATE}')}", retry=True)
+
+    def hold(self, identity: str) -> subprocess.Popen[bytes]:
+        """`on_box_state` as an `ssh` child that waits for its lines: from now on there is a copy under way. Raises
+        `LinkLost`."""
+        program = f"{self.workplace}/{hashlib.sha256(_STATE.read_bytes()).hexdigest()[:12]}.py"
+        self._host.put(_STATE.read_bytes(), program, mode=0o600)
+        child = subprocess.Popen(
+            ssh_argv(self.login, f"exec {shlex.join([self._python, program])}", batch=True),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with contextlib.suppress(OSError):
+            child.stdin.write(json.dumps({"directory": self.directory, "id": identity}).encode() + b"\n")
+            child.stdin.flush()
+        for line in child.stdout:
+            if line.strip() == b"held":
+                return child
+        self.end(child)
+        raise explain.link_lost(self.login.name, "it was cut")
 
     def note(self, files: list[dict[str, Any]]) -> None:
         """See `on_box.note`."""

@@ -41,14 +41,14 @@ def variables(box: BoxFile, environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def downloads(box: BoxFile) -> list[dict[str, Any]]:
-    """What jobs of the box fetch from hubs: the model that the engine serves, and what the engine needs besides."""
+    """What jobs of the box fetch, or wait for: the model that the engine serves, and what the engine needs besides."""
     return [*_served(box), *ktransformers.downloads(box)]
 
 
 def specs(box: BoxFile, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """The same for the role's program on this machine: what it says of a model without fetching it."""
     settings = _environment(box, environ)
-    return [{**download, **settings} for download in downloads(box)]
+    return [{**download, **settings} for download in downloads(box) if download["source"] in _HUBS]
 
 
 def name(model: ModelSource) -> str:
@@ -67,8 +67,13 @@ def path(box: BoxFile, root: str) -> str | None:
 
 def _served(box: BoxFile) -> list[dict[str, Any]]:
     model = box.model
-    # What lies on the box, or is sent there before the converge (gpubox.model_copy), needs no download.
-    if not isinstance(model, ModelSource) or model.source not in _HUBS:
+    if not isinstance(model, ModelSource):
+        return []
+    if model.source in ("folder", "box"):
+        # Sent there beside the converge (gpubox.model_copy), whose job waits for it.
+        origin = model.folder if model.source == "folder" else f"{model.box}:{model.path}"
+        return [{"name": name(model), "source": "copied", "id": origin}]
+    if model.source not in _HUBS:
         return []
     fields = model.model_dump(mode="json", exclude_none=True)
     return [{"name": name(model), **{field: value for field, value in fields.items() if value not in ([], {})}}]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_fetch import disk, manifest, plan
+from model_fetch import copied, disk, manifest, plan
 from model_fetch.errors import DiskFull, Trouble
+from model_fetch.plan import Plan
+from model_fetch.spec import COPIED
 from model_fetch.words import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from model_fetch.plan import Plan
     from model_fetch.spec import Spec
 
 
@@ -22,9 +23,14 @@ def plans(specs: Sequence[Spec]) -> list[dict[str, Any]]:
     A model that is there whole needs no hub, and one that was begun keeps its commit. Raises `Trouble`: also when all
     that is missing does not fit on the disk.
     """
-    found = [_planned(spec) for spec in specs]
+    found = [_copied(spec) if spec.source == COPIED else _planned(spec) for spec in specs]
     _fits([(spec, missing) for spec, (_, missing, _) in zip(specs, found, strict=True) if spec.directory])
     return [{**made.as_json(), "missing_bytes": missing, "ready": ready} for made, missing, ready in found]
+
+
+def _copied(spec: Spec) -> tuple[Plan, int, bool]:
+    """How much is missing only the side knows that copies."""
+    return Plan(spec.key, spec.name, spec.source, spec.id, "", "", False, ()), 0, copied.ready(spec)
 
 
 def _planned(spec: Spec) -> tuple[Plan, int, bool]:
@@ -71,6 +77,10 @@ def _fits(wanted: Sequence[tuple[Spec, int]]) -> None:
 def verify(specs: Sequence[Spec], *, full: bool) -> None:
     """Compare what is there with its manifest. Raises `Trouble` naming the first file that is not as it was."""
     for spec in specs:
+        if spec.source == COPIED:
+            for sentence in copied.wrong(spec):
+                raise Trouble(sentence)
+            continue
         directory = Path(spec.directory)
         there = manifest.read(directory)
         if there is None or there.key != spec.key:

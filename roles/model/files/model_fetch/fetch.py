@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_fetch import disk, files, manifest, plan, probe, routes
+from model_fetch import copied, disk, files, manifest, plan, probe, routes
 from model_fetch.download import Download
 from model_fetch.errors import Asked, Changed
 from model_fetch.lock import lock
 from model_fetch.progress import Progress
+from model_fetch.spec import COPIED
 from model_fetch.words import count, size
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def fetch(spec: Spec) -> None:
     signal.signal(signal.SIGTERM, _end)
     progress = Progress()
     directory = Path(spec.directory)
+    if spec.source == COPIED:
+        copied.wait(spec, progress)
+        return
 
     def waiting(owner: str) -> None:
         words = f"another download of {spec.name} is running (process {owner or 'unknown'}); waiting for it"

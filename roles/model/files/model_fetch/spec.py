@@ -13,7 +13,9 @@ from model_fetch.errors import Asked
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SOURCES = ("modelscope", "huggingface")
+HUBS = ("modelscope", "huggingface")
+# What `gpubox up` copies here itself; `id` says from where.
+COPIED = "copied"
 OFFICIAL = "https://huggingface.co"
 MIRROR = "https://hf-mirror.com"
 
@@ -93,6 +95,6 @@ def from_json(data: Mapping[str, Any], environ: Mapping[str, str] = os.environ) 
     missing = [name for name in ("name", "source", "id") if not words.get(name)]
     if missing:
         raise Asked(f"a model needs `{missing[0]}`")
-    if words["source"] not in SOURCES:
-        raise Asked(f"`{words['source']}` is no hub", f"there are {' and '.join(SOURCES)}")
+    if words["source"] not in (*HUBS, COPIED):
+        raise Asked(f"`{words['source']}` is no hub", f"there are {' and '.join(HUBS)}")
     return Spec(**words, settings=Settings(**settings))
