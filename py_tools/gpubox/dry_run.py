@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpubox import builds, models, preflight
+from gpubox import builds, model_copy, models, ollama_registry, preflight
 from gpubox.boxfile import load, not_yet
 from gpubox.boxfile.models import SMALL_GPT
 from gpubox.builds.matrix import matrix
 from gpubox.builds.plan import Estimated, Step
 from gpubox.converge import bundle as bundles
+from gpubox.converge.variables.models import name as model_name
 from gpubox.errors import AuthFailed, GpuboxError, Unreachable, UsageError
 from gpubox.ledger import Ledger
 from gpubox.places import find_box_file
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Space that is left free besides: logs, results, caches.
 _SPARE = 2 * 10**9
+_OLLAMA = "Ollama's registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def dry_run(name: str, box_file: Path | None = None) -> DryRun:
     else:
         found += [blocker(item.check, item.message, item.fix) for item in plan.refusals]
         found += [warning(item.check, item.message, item.fix) for item in plan.warnings]
-    forecasts = _models(box, notes, found)
+    forecasts = _models(name, box, notes, found)
     fetches = (
         [Step("model", None, 0, 0, "its size is not known", "model")] if forecasts is None else map(_fetch, forecasts)
     )
@@ -141,14 +143,12 @@ def _not_there(name: str, box: BoxFile) -> list[str]:
     ]
 
 
-def _models(box: BoxFile, notes: list[str], found: list[Finding]) -> tuple[models.Forecast, ...] | None:
+def _models(name: str, box: BoxFile, notes: list[str], found: list[Finding]) -> tuple[models.Forecast, ...] | None:
     """What the models come to; None where nobody could say."""
     if box.model == SMALL_GPT:
         notes.append("small-gpt is trained on the box: about a minute, no download")
-    if box.ollama is not None and box.engine == "ollama" and box.ollama.models:
-        notes.append(f"Ollama pulls {', '.join(box.ollama.models)}; how large they are, its registry says then")
     try:
-        return models.forecast(box)
+        return (*models.forecast(box), *_copied(name, box), *_pulled(box))
     except (Unreachable, AuthFailed) as error:
         hint = f" ({error.hint})" if error.hint else ""
         notes.append(f"how large the model is could not be found out: {error.message}{hint}")
@@ -158,12 +158,32 @@ def _models(box: BoxFile, notes: list[str], found: list[Finding]) -> tuple[model
     return ()
 
 
+def _copied(name: str, box: BoxFile) -> tuple[models.Forecast, ...]:
+    """A model of this machine, or of another box, which is asked for its list."""
+    model = model_copy.copied(box)
+    if model is None:
+        return ()
+    files, size_of_all = model_copy.forecast(name, model)
+    origin = "this machine" if model.source == "folder" else f"`{model.box}`"
+    return (models.Forecast(model_name(model), origin, files, size_of_all),)
+
+
+def _pulled(box: BoxFile) -> tuple[models.Forecast, ...]:
+    """What Ollama pulls."""
+    if box.ollama is None or box.engine != "ollama":
+        return ()
+    sizes = {model: ollama_registry.size(model) for model in box.ollama.models}
+    return tuple(models.Forecast(model, _OLLAMA, *found) for model, found in sizes.items())
+
+
 def _fetch(forecast: models.Forecast) -> Step:
-    rate = matrix().estimate("rate")
+    hub = forecast.source in ("modelscope", "huggingface", _OLLAMA)
+    # How quick the line of this machine, or between two boxes, is, nobody knows before.
+    seconds = forecast.bytes / matrix().estimate("rate") if hub else None
     why = f"{forecast.files} file{'s' * (forecast.files != 1)} from {forecast.source}"
-    return Step(
-        f"model {forecast.name}", forecast.bytes / rate, forecast.bytes, forecast.bytes, why, chain=forecast.name
-    )
+    # Ollama pulls one after the other.
+    chain = _OLLAMA if forecast.source == _OLLAMA else forecast.name
+    return Step(f"model {forecast.name}", seconds, forecast.bytes, forecast.bytes, why, chain=chain)
 
 
 def _room(needed: float, free: int | None) -> list[Finding]:

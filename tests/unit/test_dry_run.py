@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from gpubox import models
+from gpubox import models, ollama_registry
 from gpubox.cli.group import gpubox
 from gpubox.dry_run import dry_run
 from gpubox.errors import AuthFailed, Unreachable, UsageError
 from gpubox.ledger import Ledger
 from gpubox.models import Forecast
+from sim.ollama.registry import registry
 from unit.preflight.boxes import facts_of
 
 if TYPE_CHECKING:
@@ -120,6 +121,60 @@ def test_a_model_that_is_not_there(box_file: Callable[[str], None], monkeypatch:
     assert [(item.check, item.fix) for item in dry_run("mybox").findings.blockers] == [
         ("model", "`model.quant: Q4_K_M`")
     ]
+
+
+def test_a_folder_of_this_machine(box_file: Callable[[str], None], tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(377 * GIB)
+    text = VLLM.format(provider="attach").partition("model:")[0]
+    box_file(f"{text}model: {{source: folder, folder: {folder}}}\n")
+    off()
+    found = dry_run("mybox")
+    (model,) = found.models
+    assert (model.name, model.source, model.files, model.bytes) == ("m", "this machine", 2, 377 * GIB + 2)
+    assert found.at_least
+    assert "disk-forecast" in {item.check for item in found.findings.blockers}
+    box_file(f"{text}model: {{source: folder, folder: {folder}/nowhere}}\n")
+    (blocker,) = (item for item in dry_run("mybox").findings.blockers if item.check == "model")
+    assert "there is no directory" in blocker.message
+
+
+OLLAMA = "provider: attach\ngpu: {name: RTX 4090}\nengine: ollama\nollama: {models: [MODELS]}\n"
+
+
+def test_what_ollama_pulls(box_file: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    with registry({"library/deepseek-r1:8b": [487, 5 * GIB, 1000], "me/mine:latest": [300, GIB]}) as url:
+        monkeypatch.setenv("GPUBOX_OLLAMA_REGISTRY", url)
+        box_file(OLLAMA.replace("MODELS", '"deepseek-r1:8b", me/mine'))
+        off()
+        found = dry_run("mybox")
+        assert [(it.name, it.files, it.bytes) for it in found.models] == [
+            ("deepseek-r1:8b", 3, 5 * GIB + 1487), ("me/mine", 2, GIB + 300),
+        ]  # fmt: skip
+        assert found.seconds >= 6 * GIB / 1e7
+        assert found.disk_bytes > 6 * GIB
+        box_file(OLLAMA.replace("MODELS", '"deepseek-r1:9b"'))
+        (blocker,) = (item for item in dry_run("mybox").findings.blockers if item.check == "model")
+        assert "has no model `deepseek-r1:9b`" in blocker.message
+    found = dry_run("mybox")
+    assert any("does not say how large `deepseek-r1:9b` is" in note for note in found.notes)
+    assert found.at_least
+
+
+@pytest.mark.parametrize(
+    ("model", "url"),
+    [
+        ("deepseek-r1:8b", "https://registry.ollama.ai/v2/library/deepseek-r1/manifests/8b"),
+        ("me/mine", "https://registry.ollama.ai/v2/me/mine/manifests/latest"),
+        ("modelscope.cn/Qwen/Qwen3-8B-GGUF:Q4_K_M", "https://modelscope.cn/v2/Qwen/Qwen3-8B-GGUF/manifests/Q4_K_M"),
+        ("localhost:5000/me/mine", "https://localhost:5000/v2/me/mine/manifests/latest"),
+    ],
+)
+def test_where_manifests_are(model: str, url: str) -> None:
+    assert ollama_registry.address(model) == url
 
 
 @pytest.mark.parametrize(("gib", "fits"), [(20, True), (377, False)])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     # Gets what is being done, and how many bytes of how many are.
     Tell = Callable[[str, int, int], None]
 
-__all__ = ["Copied", "bring", "copied", "gib", "missing"]
+__all__ = ["Copied", "bring", "copied", "forecast", "gib", "missing"]
 
 _NAMED = 5
 # As `on_box` leaves free.
@@ -52,6 +52,12 @@ def copied(box: BoxFile) -> ModelSource | None:
     """The model of `box` when it is one that is copied."""
     model = box.model
     return model if isinstance(model, ModelSource) and model.source in ("folder", "box") else None
+
+
+def forecast(name: str, model: ModelSource) -> tuple[int, int]:
+    """How many files would be copied to the box `name`, and their bytes; only lists are read. Errors as `bring`."""
+    files = _listed(name, model)
+    return len(files), sum(file.size for file in files)
 
 
 def missing(host: Host, box: BoxFile, model: ModelSource, *, root: str) -> tuple[int, int, int]:
