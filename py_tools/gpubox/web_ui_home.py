@@ -61,6 +61,14 @@ class Home:
     changed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The box file of `laptop`: the port that it names, and whether it says anything new."""
+
+    port: int
+    changed: bool
+
+
 def asked(box: BoxFile | None) -> bool:
     """Whether a box file says `on: laptop`."""
     ui = box.web_ui_settings if box is not None else None
@@ -86,12 +94,11 @@ def serve(name: str, *, board: Board, tunnel: OpenTunnel | None, answer: dict[st
             spare = [ports.next_free(new.port, taken | {new.port})] if new.port else []
             after = web_ui_engines.joined(before, new, spare)
             _say_new_names(after, new, board)
-            port, email = _write(after)
-            done = _in_line(after, port, board)
+            done = _in_line(after, _write(after), board)
     except GpuboxError:
         board.note(f"`{name}` itself is up; what follows is about the web UI on this machine (box `{HOME_BOX}`)")
         raise
-    return Home(_place(name, done, email), done.password_made, done.changed)
+    return Home(_place(name, done), done.password_made, done.changed)
 
 
 def open_ui(name: str, *, board: Board) -> Place | None:
@@ -131,12 +138,12 @@ def leave(name: str, *, board: Board) -> None:
     try:
         with _alone(board):
             after = web_ui_engines.left(web_ui_engines.members(), name)
-            port, _ = _write(after)
+            written = _write(after)
             with Ledger() as ledger:
                 record = ledger.find(HOME_BOX)
             if record is None or provider(record.provider).state(record) != "running":
                 return
-            _in_line(after, port, board)
+            _in_line(after, written, board)
     except GpuboxError as error:
         board.note(f"the web UI on this machine still lists `{name}`: {error.message}; `gpubox up {HOME_BOX}` mends it")
 
@@ -155,9 +162,8 @@ def _started(name: str, board: Board) -> Home:
     """The web UI itself, whatever is up behind it."""
     with _alone(board):
         members = web_ui_engines.members()
-        port, email = _write(members)
-        done = _in_line(members, port, board)
-    return Home(_place(name, done, email), done.password_made, done.changed)
+        done = _in_line(members, _write(members), board)
+    return Home(_place(name, done), done.password_made, done.changed)
 
 
 def _exists() -> bool:
@@ -166,19 +172,19 @@ def _exists() -> bool:
     return record is not None and web_ui_engines.is_ours(record)
 
 
-def _in_line(of: Sequence[Member], port: int, board: Board) -> Up:
+def _in_line(of: Sequence[Member], written: _Written, board: Board) -> Up:
     """Bring the box `laptop` to its box file; from another port on when somebody else has taken its own."""
-    if _is_off() and ports.is_free(port):
+    if not written.changed and _is_off():
         # Quicker than a playbook, after which nothing is to be done, most of the time.
         with contextlib.suppress(Failed):
             power.start(HOME_BOX, board=board)
     try:
         return up(HOME_BOX, board=board, box_file=web_ui_engines.box_file())
     except (PreflightBlocked, ConvergeFailed):
-        if not _is_taken(port):
+        if not _is_taken(written.port):
             raise
-        other, _ = _write(of, not_at=port)
-        board.note(f"port {port} of this machine is somebody else's; the web UI moves to {other}")
+        other = _write(of, not_at=written.port).port
+        board.note(f"port {written.port} of this machine is somebody else's; the web UI moves to {other}")
         return up(HOME_BOX, board=board, box_file=web_ui_engines.box_file())
 
 
@@ -200,10 +206,11 @@ def _is_taken(port: int) -> bool:
     return all(item["name"] != tunnels.WEB_UI or item["state"] != "running" for item in services)
 
 
-def _write(of: Sequence[Member], *, not_at: int | None = None) -> tuple[int, str]:
-    """Write what the web UI is made from; its port, and who signs in first.
+def _write(of: Sequence[Member], *, not_at: int | None = None) -> _Written:
+    """Write what the web UI is made from.
 
-    Both stay as they are for as long as they can: chats belong to accounts, and people keep bookmarks.
+    Its port and who signs in first stay as they are for as long as they can: chats belong to accounts, and people
+    keep bookmarks.
     """
     path = web_ui_engines.box_file()
     before = _settings(path)
@@ -212,9 +219,10 @@ def _write(of: Sequence[Member], *, not_at: int | None = None) -> tuple[int, str
     port = _port(wish, before.port if before else None, not_at)
     web_ui_engines.write(of)
     text = web_ui_engines.box_file_text(of, port=port, admin_email=email)
-    if before is None or path.read_text(encoding="utf-8") != text:
+    changed = before is None or path.read_text(encoding="utf-8") != text
+    if changed:
         path.write_text(text, encoding="utf-8")
-    return port, email
+    return _Written(port, changed)
 
 
 def _settings(path: Path) -> WebUi | None:
@@ -244,15 +252,18 @@ def _promised() -> set[int]:
 
 
 def _member(record: BoxRecord, box: BoxFile, tunnel: OpenTunnel | None, answer: dict[str, Any]) -> Member:
-    """The box as the web UI is to see it. Raises `UsageError` for an API key that is not in the environment."""
+    """The box as the web UI is to see it. Raises `UsageError` for an API key that nobody has ever given."""
     ui = box.web_ui_settings or WebUi()
+    environ = {**_kept(record.name, box), **os.environ}
     facts = Facts.model_validate(record.facts) if record.facts else None
-    variables = role_variables(box, root=record.root or "", data_dir=record.data_dir or "", facts=facts, record=record)
+    variables = role_variables(
+        box, root=record.root or "", data_dir=record.data_dir or "", facts=facts, record=record, environ=environ
+    )
     service = engine(answer)
     forwards = tunnel.forwards if tunnel is not None else ()
     port = next((part.local_port for part in forwards if service and part.label == service["name"]), None)
     served = served_model(box, variables)
-    further = (Engine(one.url, secret(one.api_key, os.environ) if one.api_key else None) for one in ui.engines)
+    further = (Engine(one.url, secret(one.api_key, environ) if one.api_key else None) for one in ui.engines)
     return Member(
         box=record.name,
         life=record.created_at.isoformat(),
@@ -268,6 +279,17 @@ def _member(record: BoxRecord, box: BoxFile, tunnel: OpenTunnel | None, answer: 
     )
 
 
+def _kept(name: str, box: BoxFile) -> dict[str, str]:
+    """API keys of the box's engines from the last time, by their variables: a new terminal has none of them."""
+    known, ui = web_ui_engines.member(name), box.web_ui_settings
+    if known is None or ui is None:
+        return {}
+    own = getattr(getattr(box, box.engine or "", None), "api_key", None)
+    by_url = {engine.url: engine.api_key for engine in known.further}
+    named = {one.api_key: by_url.get(one.url) for one in ui.engines} | {own: known.api_key}
+    return {variable: key for variable, key in named.items() if variable and key}
+
+
 def _say_new_names(of: Sequence[Member], new: Member, board: Board) -> None:
     """An agent that is called otherwise than its box file says."""
     for given, agent in next(member for member in of if member.box == new.box).agents.items():
@@ -275,10 +297,10 @@ def _say_new_names(of: Sequence[Member], new: Member, board: Board) -> None:
             board.note(f"the agent `{given}` is `{agent['name']}` in the web UI: another box has one of that name")
 
 
-def _place(name: str, done: Up, email: str) -> Place:
-    ui = done.box.web_ui_settings if done.box else None
+def _place(name: str, done: Up) -> Place:
+    ui = (done.box.web_ui_settings if done.box else None) or WebUi()
     why = web_ui.where_and_why(HOME_BOX) if name == HOME_BOX else _WHY.format(name=name)
-    return Place(HOME_BOX, f"http://localhost:{ui.port if ui else WebUi().port}", email, "laptop", why)
+    return Place(HOME_BOX, f"http://localhost:{ui.port}", ui.admin_email, "laptop", why)
 
 
 @contextlib.contextmanager
