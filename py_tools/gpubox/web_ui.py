@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     from gpubox.boxfile import BoxFile, WebUi
 
-# A first page may wait for what a start has not loaded yet, in seconds.
-_PATIENCE = 60.0
+# A start takes 10 s on quiet cores, and a sign-in may have to wait for it, in seconds.
+_PATIENCE = 120.0
+_ANSWER = 10.0
+_LOOK_AGAIN = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,25 @@ def open_ui(name: str, *, say: Callable[[str], None]) -> Place:
     forward = next(forward for forward in tunnel.forwards if forward.label == tunnels.WEB_UI)
     for words in _engines_down(answer):
         say(f"note: {words}")
+    wait_until_it_answers(name, forward.local_port, say=say)
     return Place(name, tunnels.url_of(forward), ui.admin_email, ui.on, where_and_why(name))
+
+
+def wait_until_it_answers(name: str, port: int, *, say: Callable[[str], None], patience: float = _PATIENCE) -> None:
+    """Until the web UI behind `port` of this machine answers: it takes seconds after its box was started.
+
+    Raises `Failed` after `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    told = False
+    while (trouble := _health(port)) is not None:
+        if time.monotonic() > deadline:
+            hint = f"`gpubox status {name}` shows how it is, `gpubox logs {name} {tunnels.WEB_UI}` what it says"
+            raise Failed(f"the web UI does not answer: {trouble}", where=name, hint=hint)
+        if not told:
+            say("waiting for the web UI to start")
+            told = True
+        time.sleep(_LOOK_AGAIN)
 
 
 def password(name: str) -> str:
@@ -137,10 +158,24 @@ def _engines_down(answer: dict[str, Any]) -> list[str]:
 
     found = []
     for item in answer["services"]:
-        if item["name"] in ENGINES and item["healthy"] is not True:
+        if item["name"] in ENGINES and (item["healthy"] is False or item["state"] != "running"):
             why = f": {item['last_error']}" if item["last_error"] else ""
             found.append(f"the engine `{item['name']}` is {item['state']} and does not answer{why}")
     return found
+
+
+def _health(port: int) -> str | None:
+    """What keeps it from answering; None when it does."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER)
+    try:
+        connection.request("GET", "/health")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    else:
+        return None if status == 200 else f"HTTP {status}"
+    finally:
+        connection.close()
 
 
 def _sign_in(name: str, port: int, email: str, given: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from gpubox import web_ui, web_ui_secrets
 from gpubox.cli.web_ui import tell
-from gpubox.errors import AuthFailed, Unreachable, UsageError
+from gpubox.errors import AuthFailed, Failed, Unreachable, UsageError
 from gpubox.web_ui import Place
 from gpubox.web_ui_secrets import Secrets
 
@@ -22,13 +22,21 @@ PASSWORD = "hunter2-made-up"
 
 
 class Door(http.server.BaseHTTPRequestHandler):
-    """A sign-in that knows one password."""
+    """A web UI that starts, and whose sign-in knows one password."""
+
+    asked = 0
 
     def do_POST(self) -> None:
         """A sign-in."""
         form = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         known = form == {"email": "me@example.com", "password": "the-right-one"}
         self.send_response(429 if form["password"] == "once-too-often" else 200 if known else 400)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        """Its health, which comes at the third question."""
+        type(self).asked += 1
+        self.send_response(200 if self.asked > 2 else 503)
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
@@ -83,6 +91,18 @@ def test_one_that_nobody_can_check_is_not_kept(place: Place) -> None:
     with pytest.raises(Unreachable, match="does not answer"):
         web_ui.set_password(gone, "the-right-one")
     assert web_ui.password("mybox") == PASSWORD
+
+
+def test_one_that_starts_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Door, "asked", 0)
+    port = int(place.url.rpartition(":")[2])
+    said: list[str] = []
+    web_ui.wait_until_it_answers("mybox", port, say=said.append)
+    web_ui.wait_until_it_answers("mybox", port, say=said.append)
+    assert (Door.asked, said) == (4, ["waiting for the web UI to start"])
+    with pytest.raises(Failed, match="does not answer") as failed:
+        web_ui.wait_until_it_answers("mybox", 1, say=said.append, patience=0)
+    assert "gpubox status mybox" in str(failed.value.hint)
 
 
 def test_no_password_is_kept_of_a_box_that_has_no_web_ui() -> None:
