@@ -159,7 +159,7 @@ def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.B
         record = ledger.update(name, digest=digest, state="running")
         ledger.audit(name, "converge", "done", {"run": started.run, "changed": story.changed})
         status = Boxctl(host, root).call("status", retry=True)
-    warnings = [item.message for item in findings.warnings]
+    warnings = [item.message for item in findings.warnings] + story.warnings
     view = status.get("guard")
     warnings += [words for words in (guard.settle(ledger, name, view), guard.weakness(name, view)) if words]
     return Up(ledger.get(name), status, changed=True, story=story, warnings=tuple(warnings))

@@ -81,7 +81,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Story:
-    """The converge so far, folded from its messages. Times are seconds; `begun` and `now` by the box's clock."""
+    """The converge so far, folded from its messages. Times are seconds; `begun` and `now` by the box's clock.
+
+    `warnings`: what roles say although all is well.
+    """
 
     roles: dict[str, Role] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -90,6 +93,7 @@ class Story:
     changed: int = 0
     finished: list[Finished] = field(default_factory=list)
     failure: Failure | None = None
+    warnings: list[str] = field(default_factory=list)
     end: dict[str, Any] | None = None
     offset: int = 0
     current: str | None = None
@@ -142,6 +146,8 @@ class Story:
             state.done += not task.startswith(_ARGUMENTS, len(role) + 3)
             state.changed += status == "changed"
         self.changed += status == "changed"
+        if status == "ok" and (said := str(event.get("msg", ""))):
+            self.warnings.append(said)
         if status in ("failed", "unreachable"):
             self.failure = Failure(
                 role, _without_role(task, role), str(event.get("msg", "")), str(event.get("stderr", ""))

@@ -112,3 +112,18 @@ def test_trouble_with_the_file_stops_nothing(ansible: Ansible) -> None:
     done = ansible.play([shell("Fine", "true")])
     assert done.returncode == 0
     assert "No space left on device" in done.stderr
+
+
+def test_passes_on_what_a_role_says_but_nothing_secret(ansible: Ansible) -> None:
+    path = ansible.place / "events.jsonl"
+    ansible.environment["GPUBOX_EVENTS"] = str(path)
+    tasks: list[dict[str, Any]] = [
+        {"name": "Say it", "ansible.builtin.debug": {"msg": "the nodes are not used alike"}},
+        {"name": "Hide it", "ansible.builtin.debug": {"msg": SECRET}, "no_log": True},
+        {"name": "Not said", "ansible.builtin.debug": {"msg": "x"}, "when": False},
+    ]
+    assert ansible.play(tasks).returncode == 0
+    told = events(path)
+    names = {event["id"]: event["name"] for event in told if event["event"] == "task"}
+    said = {names[event["id"]]: event.get("msg") for event in told if event["event"] == "result"}
+    assert said == {"Say it": "the nodes are not used alike", "Hide it": None, "Not said": None}

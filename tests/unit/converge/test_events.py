@@ -42,6 +42,15 @@ def test_an_ignored_failure_is_none() -> None:
     assert story.failure is None
 
 
+def test_what_a_role_says_although_all_is_well_is_kept() -> None:
+    story = Story()
+    story.take(event(1, event="task", id="a", name="ktransformers : Say that it lies unevenly", role="ktransformers"))
+    story.take(event(2, event="result", id="a", host="h", status="ok", s=0.1, msg="node 0 has it all"))
+    story.take(event(3, event="result", id="a", host="h", status="ok", s=0.1))
+    assert story.warnings == ["node 0 has it all"]
+    assert story.failure is None
+
+
 def test_jobs_and_end() -> None:
     story = Story()
     for line in (

@@ -19,9 +19,19 @@ FILES = Path(__file__).resolve().parents[3] / "roles/ktransformers/files"
 TINY = b"GGUF" + struct.pack("<IQQ", 3, 0, 0)
 
 
+V1 = "sys/fs/cgroup/cpu,cpuacct"
+GROUPS = {"proc/self/cgroup": "4:memory:/\n3:cpu,cpuacct:/\n"}
+V2 = {"proc/self/cgroup": "0::/pod/me\n"}
+
+
 def v1(quota: str) -> dict[str, str]:
     """A CPU time limit as cgroup v1 has it."""
-    return {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": quota, "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}
+    return {f"{V1}/cpu.cfs_quota_us": quota, f"{V1}/cpu.cfs_period_us": "100000", **GROUPS}
+
+
+def limit(below: str) -> dict[str, str]:
+    """Half a GiB of memory, as cgroup v2 has it."""
+    return {f"sys/fs/cgroup/{below}memory.max": "536870912", f"sys/fs/cgroup/{below}memory.current": "1048576"}
 
 
 def host(root: Path, files: dict[str, str]) -> Path:
@@ -47,13 +57,17 @@ def host(root: Path, files: dict[str, str]) -> Path:
     ("files", "cpus", "physical", "nodes", "memory"),
     [
         ({}, 8, 4, [0, 1], 1 << 30),
-        ({"sys/fs/cgroup/cpu.max": "max 100000"}, 8, 4, [0, 1], 1 << 30),
-        ({"sys/fs/cgroup/cpu.max": "300000 100000"}, 3, 3, [0, 1], 1 << 30),
+        ({**V2, "sys/fs/cgroup/cpu.max": "max 100000"}, 8, 4, [0, 1], 1 << 30),
+        ({**V2, "sys/fs/cgroup/cpu.max": "300000 100000"}, 3, 3, [0, 1], 1 << 30),
         (v1("50000"), 1, 1, [0, 1], 1 << 30),
         (v1("-1"), 8, 4, [0, 1], 1 << 30),
         ({"sys/devices/system/cpu/online": "0-1,4-5"}, 4, 2, [0], 1 << 30),
-        ({"sys/fs/cgroup/memory.max": "536870912", "sys/fs/cgroup/memory.current": "1048576"}, 8, 4, [0, 1], 1 << 29),
-        ({"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, 8, 4, [0, 1], 1 << 30),
+        # Without a namespace of its own the group is somewhere below the mount; the tightest level counts.
+        ({**V2, "sys/fs/cgroup/pod/me/cpu.max": "200000 100000", "sys/fs/cgroup/pod/cpu.max": "max 100000"}, 2, 2,
+         [0, 1], 1 << 30),
+        ({**V2, **limit("pod/"), "sys/fs/cgroup/pod/me/memory.max": "max"}, 8, 4, [0, 1], 1 << 29),
+        ({**V2, **limit("")}, 8, 4, [0, 1], 1 << 29),
+        ({**GROUPS, "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, 8, 4, [0, 1], 1 << 30),
     ],
 )  # fmt: skip
 def test_the_share_of_a_box(
@@ -66,18 +80,30 @@ def test_the_share_of_a_box(
 
 
 @pytest.mark.parametrize(
-    "files",
+    ("groups", "files"),
     [
-        {"memory.max": "536870912", "memory.current": "530000000", "memory.stat": "anon 1\ninactive_file 400000000\n"},
-        {
-            "memory/memory.limit_in_bytes": "536870912",
-            "memory/memory.usage_in_bytes": "530000000",
-            "memory/memory.stat": "cache 1\ntotal_inactive_file 400000000\n",
-        },
+        (
+            V2,
+            {
+                "memory.max": "536870912",
+                "memory.current": "530000000",
+                "memory.stat": "anon 1\ninactive_file 400000000\n",
+            },
+        ),
+        (
+            GROUPS,
+            {
+                "memory/memory.limit_in_bytes": "536870912",
+                "memory/memory.usage_in_bytes": "530000000",
+                "memory/memory.stat": "cache 1\ntotal_inactive_file 400000000\n",
+            },
+        ),
     ],
 )
-def test_a_download_in_the_page_cache_is_no_used_memory(files: dict[str, str], tmp_path: Path) -> None:
-    seen = machine.read(host(tmp_path, {f"sys/fs/cgroup/{name}": text for name, text in files.items()}))
+def test_a_download_in_the_page_cache_is_no_used_memory(
+    groups: dict[str, str], files: dict[str, str], tmp_path: Path
+) -> None:
+    seen = machine.read(host(tmp_path, groups | {f"sys/fs/cgroup/{name}": text for name, text in files.items()}))
     assert seen.available == 536870912 - 130000000
 
 
@@ -132,7 +158,7 @@ def test_the_server_starts_without_a_library_path_and_only_with_its_weights(tmp_
     weights = model(tmp_path / "m", "r1-00001-of-00002.gguf")
     program = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
     argv = [sys.executable, "-m", "kt_tools", "launch", "--env", str(tmp_path), "--weights", str(weights)]
-    path = f"{FILES}:{FILES.parents[1]}/wheelhouse/files"
+    path = ":".join(str(FILES.parents[1] / role / "files") for role in ("ktransformers", "wheelhouse", "flash_attn"))
     environment = {**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": "/usr/local/cuda/lib64"}
 
     def start(*more: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import platform
 from dataclasses import replace
@@ -235,13 +234,6 @@ def test_another_torch_or_cpu_is_refused_at_the_start(box: Box) -> None:
     (box.env / fingerprint.STAMP).unlink()
     with pytest.raises(Trouble, match="nothing says that KTransformers was built"):
         launch.check(box.env, built=True, weights=None)
-
-
-@pytest.mark.parametrize(("cpus", "free_gib"), [(64, 480), (64, 120), (64, 24), (2, 1), (3, 7.4), (16, 100.5)])
-def test_the_rule_is_that_of_flash_attn(cpus: int, free_gib: float) -> None:
-    rule = importlib.import_module("flash_build.machine")
-    free = int(free_gib * 2**30)
-    assert machine.compilers(cpus, free) == rule.jobs(rule.Machine(cpus, free, free))
 
 
 def test_64_jobs_of_the_article_become_what_fits() -> None:

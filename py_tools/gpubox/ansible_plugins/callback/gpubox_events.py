@@ -34,6 +34,7 @@ requirements:
 TAIL = 4000
 HIDDEN = "(hidden: no_log)"
 _META = {"meta", "ansible.builtin.meta", "ansible.legacy.meta"}
+_SAYING = {"debug", "ansible.builtin.debug"}
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible has no types
@@ -102,6 +103,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible has no type
             words = _words(result.result, hidden=bool(task.no_log))
         elif jobs := _jobs(result.result):
             words = {"jobs": jobs}
+        elif status == "ok" and task.action in _SAYING and not task.no_log:
+            # Our roles say with it what people should know although all is well.
+            words = {"msg": _tail(result.result.get("msg", ""))}
         self._emit("result", id=task._uuid, host=host, status=status, s=seconds, **words)
 
     def _open(self) -> None:

@@ -1,4 +1,4 @@
-"""`python -m kt_tools machine|source|build|convert|gguf|verify|launch`: one command each, errors on one line."""
+"""`python -m kt_tools machine|source|build|convert|gguf|numa|verify|launch`: one command each, errors on one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import build, convert, gguf, launch, machine, source
+from . import build, convert, gguf, launch, machine, numa, source
 from .errors import Trouble
 from .progress import Progress
 
@@ -44,6 +44,9 @@ def _run(arguments: argparse.Namespace, command: list[str], progress: Progress) 
         case "gguf":
             found = gguf.look(arguments.weights)
             sys.stdout.write(json.dumps({"bytes": found.bytes, "files": found.files}) + "\n")
+        case "numa":
+            words = numa.look(arguments.root, arguments.service, machine.read().nodes, copies=arguments.copies)
+            sys.stdout.write(f"{words}\n" if words else "")
         case "verify":
             launch.check(arguments.env, built=arguments.built, weights=arguments.weights)
         case "launch":
@@ -57,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("machine", "source", "build", "convert"):
         commands.add_parser(name)
     commands.add_parser("gguf").add_argument("weights", type=Path)
+    looking = commands.add_parser("numa")
+    looking.add_argument("--root", type=Path, required=True)
+    looking.add_argument("--service", required=True)
+    looking.add_argument("--copies", action="store_true", help="it was built to keep the experts on every node")
     for name in ("verify", "launch"):
         command = commands.add_parser(name)
         command.add_argument("--env", type=Path, required=True)

@@ -8,12 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-GIB = 2**30
-# What one compiler of the largest units takes: 6.0 GiB (VmHWM) measured on flash-attn 2.8.3, hdim128 backward, one
-# architecture, one thread. The role `flash_attn` has the same rule; a test holds the two together.
-_BYTES_PER_COMPILER = 6 * GIB
-# Of the memory, what builds may take.
-_SHARE = 0.8
+from flash_build import machine as limits
+
 # What `-march=native` of gcc 12 turns on besides vectors and what every x86-64 has ("x86 Options" of its manual).
 _VECTORS = ("avx", "amx", "fma", "f16c")
 _SCALARS = (
@@ -44,23 +40,22 @@ class Machine:
 def read(root: Path = Path("/")) -> Machine:
     """This box. `root`: where /proc and /sys are, for tests."""
     allowed = _allowed(root)
-    quota = _quota(root)
+    share = limits.read(root, len(allowed))
     cores = {_core(root, cpu) for cpu in allowed}
-    memory, available = _memory(root)
     return Machine(
-        cpus=max(1, min(len(allowed), quota)),
-        physical=max(1, min(len(cores), quota)),
+        cpus=max(1, int(share.cpus)),
+        physical=max(1, min(len(cores), int(share.cpus))),
         nodes=_nodes(root, allowed),
-        memory=memory,
-        available=available,
+        memory=share.size,
+        available=max(0, share.free),
         flags=_flags(root),
         glibc=platform.libc_ver()[1],
     )
 
 
 def compilers(cpus: int, available: int) -> int:
-    """How many compilers may run at once: one per CPU, and 6 GiB each of 80 % of the memory that is free."""
-    return max(1, min(cpus, int(_SHARE * available) // _BYTES_PER_COMPILER))
+    """How many compilers may run at once, by the rule of the role `flash_attn`."""
+    return limits.jobs(limits.Machine(cpus, available, available))
 
 
 def cpu_infer(recipe: str, cpus: int, physical: int) -> int:
@@ -82,18 +77,6 @@ def _allowed(root: Path) -> set[int]:
     return _ranges(_text(root / "sys/devices/system/cpu/online"))
 
 
-def _quota(root: Path) -> int:
-    """CPUs that the cgroup's time limit comes to, rounded down; very many without a limit."""
-    unlimited = 1 << 20
-    quota, _, period = _text(root / "sys/fs/cgroup/cpu.max").partition(" ")
-    if not quota:
-        quota = _text(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-        period = _text(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    if not quota.isdigit() or not period.strip().isdigit():
-        return unlimited
-    return max(1, int(quota) // int(period))
-
-
 def _core(root: Path, cpu: int) -> tuple[str, str]:
     """Which core a CPU is of, and of which socket."""
     topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
@@ -108,25 +91,6 @@ def _nodes(root: Path, allowed: set[int]) -> list[int]:
         if _ranges(_text(node / "cpulist")) & allowed:
             found.append(int(node.name[4:]))
     return sorted(found) or [0]
-
-
-def _memory(root: Path) -> tuple[int, int]:
-    """What the box has and what is free of it: the host's figures, cut down to the cgroup's limit."""
-    host = dict(line.split(":", 1) for line in _text(root / "proc/meminfo").splitlines() if ":" in line)
-    total, free = (int(host.get(name, "0 kB").split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    for limit_file, used_file, cache in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        group = root / "sys/fs/cgroup"
-        limit = _text(group / limit_file)
-        if limit.isdigit() and int(limit) < total:
-            # What a download has left in the page cache goes at once when memory is asked for.
-            lines = _text((group / used_file).with_name("memory.stat")).splitlines()
-            statistics = dict(line.split(maxsplit=1) for line in lines)
-            used = int(_text(group / used_file) or 0) - int(statistics.get(cache, 0))
-            return int(limit), max(0, min(free, int(limit) - used))
-    return total, free
 
 
 def _flags(root: Path) -> list[str]:
