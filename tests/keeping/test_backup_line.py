@@ -19,7 +19,7 @@ from gpubox.remote import ssh_config
 from gpubox.remote.login import Login
 from gpubox.remote.transfer_line import Shared
 from keeping.box import ROOT, enroll, fill, kept_box, python
-from keeping.trouble import MIB, RESULTS, Interrupting, Telling
+from keeping.trouble import MIB, RESULTS, Cutting, Interrupting, Telling
 from waits import until
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from box.testbox import BoxFactory, TestBox
 
 _MANY = f"import os\nfor n in range(300): open(f'{RESULTS}/{{n}}', 'wb').write(os.urandom(9000))"
+
+_MORE = f"import os\nfor n in range(2000): open(f'{RESULTS}/{{n}}', 'wb').write(os.urandom(16384))"
 
 
 def test_a_small_backup_costs_one_login(kept: TestBox, board: Board, home: Path) -> None:
@@ -52,8 +54,70 @@ def test_a_large_backup_gets_further_connections(kept: TestBox, board: Board, ho
     assert backups.verify(done.place)[1] == ()
 
 
-def test_a_box_that_grants_one_channel_gives_each_its_login(boxes: BoxFactory, board: Board, home: Path) -> None:
+@pytest.fixture
+def strict(boxes: BoxFactory) -> TestBox:
+    """A box whose SSH server leads to no sockets."""
     box = kept_box(boxes, port=0)
+    done = box.exec("sed -i '1i AllowStreamLocalForwarding no' /etc/ssh/sshd_config")
+    assert done.exit_code == 0, done.stderr
+    return box
+
+
+def test_a_box_that_forwards_nothing_gets_channels_of_the_same_login(strict: TestBox, board: Board, home: Path) -> None:
+    # More than comes over one channel before it is seen that there is no other.
+    python(strict, _MORE)
+    with Proxy(strict.port, delay=0.02) as line:
+        enroll(strict, "mybox", line.port)
+        before = line.counts()["accepted"]
+        done = backup.backup("mybox", board=board, to=home)
+        assert line.counts()["accepted"] - before == 1
+        assert line.counts()["down"] < 1.1 * done.size
+    assert (done.files, done.size) == (2000, 2000 * 16384)
+    assert backups.verify(done.place)[1] == ()
+
+
+def test_a_box_that_grants_one_session_still_needs_one_login(boxes: BoxFactory, board: Board, home: Path) -> None:
+    box = kept_box(boxes, port=0)
+    python(box, _MORE)
+    done = box.exec("sed -i 's/^MaxSessions.*/MaxSessions 1/' /etc/ssh/sshd_config")
+    assert done.exit_code == 0, done.stderr
+    with Proxy(box.port) as line:
+        enroll(box, "mybox", line.port)
+        before = line.counts()["accepted"]
+        made = backup.backup("mybox", board=board, to=home)
+        assert line.counts()["accepted"] - before == 1
+    assert backups.verify(made.place)[1] == ()
+
+
+def test_small_files_that_were_lost_with_the_line_come_again(kept: TestBox, board: Board, home: Path) -> None:
+    """They come unasked, over all channels at once: what was on its way is asked for over new connections."""
+    python(kept, _MORE)
+    with Proxy(kept.port, delay=0.1) as line:
+        enroll(kept, "other", line.port)
+        cut = Cutting(line, line.counts()["down"] + 8 * MIB, way="down")
+        begun = line.counts()["down"]
+        done = backup.backup("other", board=Board(cut), to=home)
+        assert cut.done
+        # The windows of six channels, of 2 MiB each.
+        assert line.counts()["down"] - begun < done.size + 13 * MIB
+    assert (done.files, done.size) == (2000, 2000 * 16384)
+    assert backups.verify(done.place)[1] == ()
+
+
+def test_an_interrupted_stream_of_small_files_is_gone_on_with(kept: TestBox, board: Board, home: Path) -> None:
+    python(kept, _MORE)
+    with Proxy(kept.port, delay=0.1) as line:
+        enroll(kept, "other", line.port)
+        with pytest.raises(KeyboardInterrupt):
+            backup.backup("other", board=Board(Interrupting(line, 16 * MIB)), to=home)
+        until(lambda: kept.exec("pgrep -f 'boxctl sen[d]'; ls /tmp/gpubox-*").stdout == "")
+        done = backup.backup("other", board=board, to=home)
+    assert MIB < done.size - done.fetched < 2000 * 16384
+    assert backups.verify(done.place)[1] == ()
+
+
+def test_a_box_that_grants_one_channel_gives_each_its_login(strict: TestBox, board: Board, home: Path) -> None:
+    box = strict
     fill(box, f"{RESULTS}/model.bin", 40 * MIB)
     done = box.exec("sed -i 's/^MaxSessions.*/MaxSessions 1/' /etc/ssh/sshd_config")
     assert done.exit_code == 0, done.stderr

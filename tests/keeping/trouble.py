@@ -68,15 +68,16 @@ class Interrupting(Telling):
 
 
 class Cutting(Telling):
-    """A board for somebody who cuts the line once when so many bytes have gone up."""
+    """A board for somebody who cuts the line once when so many bytes have gone up (or down)."""
 
-    def __init__(self, line: Proxy, size: int) -> None:
+    def __init__(self, line: Proxy, size: int, *, way: str = "up") -> None:
         super().__init__()
+        self._way = way
         self.done = False
         self._line = line
         self._size = size
 
     def changed(self, board: Board, step: Step) -> None:
         """Cut it."""
-        if not self.done and self._line.counts()["up"] > self._size:
+        if not self.done and self._line.counts()[self._way] > self._size:
             self.done = self._line.cut() > 0

@@ -10,12 +10,13 @@ from gpubox.remote.transfer_fetch import PAUSES
 from gpubox.remote.transfer_session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from gpubox.remote.login import Login
     from gpubox.remote.transfer_fetch import Fetch
-    from gpubox.remote.transfer_line import Line
+    from gpubox.remote.transfer_item import Item
+    from gpubox.remote.transfer_line import Shared
 
 _T = TypeVar("_T")
 
@@ -23,13 +24,15 @@ _T = TypeVar("_T")
 class Control:
     """Every request may be made twice, so a lost link is tried again. Raises what `Session` raises.
 
-    `line`: one that is open already.
+    `shared`: a login whose first line nobody uses yet. `streams`: small files come unasked, and wait for `stream`.
     """
 
-    def __init__(self, login: Login, root: str, line: Line | None = None) -> None:
+    def __init__(self, login: Login, root: str, shared: Shared | None = None) -> None:
+        self.streams = False
         self._login = login
         self._root = root
-        self._session: Session | None = Session(login, root, line=line)
+        self._opens = shared
+        self._session: Session | None = Session(login, root, line=shared.first if shared is not None else None)
 
     def __enter__(self) -> Control:
         return self
@@ -42,6 +45,29 @@ class Control:
     def call(self, request: dict[str, Any]) -> dict[str, Any]:
         """Ask for something that is answered by one object."""
         return self._tried(lambda session, _: session.call(request))
+
+    def list(self, request: dict[str, Any], *, small: int | None, channels: int) -> dict[str, Any]:
+        """Ask for the list, and on a shared login have the box answer so many further channels.
+
+        With `small` the listed files up to that size follow over all of them without being asked for, when the line
+        holds: who then has to ask would wait for a round trip.
+        """
+        session, shared, self._opens = self._session, self._opens, None
+        if session is not None and shared is not None:
+            try:
+                return self._list_and_open(session, shared, request, {"small": small, "count": channels})
+            except (LinkLost, Unreachable):
+                shared.serves(yes=False)
+                self._close()
+        return self.call(request)
+
+    def stream(self, fetch: Fetch, files: Mapping[int, Item]) -> None:
+        """Take what comes unasked: `files` by their number in the list."""
+        self.streams = False
+        try:
+            fetch.stream(files, self._session)
+        except (LinkLost, Unreachable):
+            self._close()
 
     def hashes(
         self,
@@ -77,6 +103,21 @@ class Control:
             if lent is not None:
                 lent.close()
             raise
+
+    def _list_and_open(
+        self, session: Session, shared: Shared, request: dict[str, Any], channels: dict[str, Any]
+    ) -> dict[str, Any]:
+        session.ask({"do": "listen", "path": shared.there})
+        session.ask(request)
+        session.ask({"do": "channels", **channels})
+        # What does not listen is one for which `ssh` has to open channels.
+        shared.serves(yes="error" not in session.object())
+        answer = session.checked(session.object())
+        if channels["small"] is None:
+            session.checked(session.object())
+        else:
+            self.streams = True
+        return answer
 
     def _tried(self, once: Callable[[Session, Callable[[], None]], _T]) -> _T:
         tries = 0

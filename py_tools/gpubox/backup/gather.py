@@ -72,7 +72,7 @@ class Gather:
         expected = sum(file.size for file in (*now, *doubtful, *copied))
         if expected + _SPARE > self._room():
             self._held = []
-        self._want([self._item(file) for file in now])
+        self._want_now(now)
         readers = ThreadPoolExecutor(_READERS)
         try:
             self._look_for(doubtful, readers)
@@ -85,6 +85,7 @@ class Gather:
             look.result()
         self._release_held()
         self._hash_big()
+        self._fetch.ask_for_lost()
         self._control.finish(self._fetch)
 
     def late_round(self, listed: Plan, connect: Callable[[], Fetch]) -> None:
@@ -177,6 +178,20 @@ class Gather:
         wanted = list(items)
         self._hashing += [item for item in wanted if item.size > SMALL and item.sha256 is None]
         self._fetch.add(wanted)
+
+    def _want_now(self, files: list[Listed]) -> None:
+        """What is not here for sure, of which the small ones may be on their way already."""
+        items = [self._item(file) for file in files]
+        if not self._control.streams:
+            self._want(items)
+            return
+        # Nothing of what has to come is here: there is no room for it.
+        self._held = [] if self._held is None else items
+        self._release_held()
+        self._want(item for item in items if item.size > SMALL)
+        numbers = {file.path: number for number, file in enumerate(self.plan.files)}
+        coming = {numbers[file.path]: item for file, item in zip(files, items, strict=True) if item.size <= SMALL}
+        self._control.stream(self._fetch, coming)
 
     def _look_here(self, file: Listed, sha256: str) -> None:
         """Take a file from here if it is, else have it come."""

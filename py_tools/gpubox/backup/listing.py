@@ -94,9 +94,20 @@ def plan(name: str, *, search: bool = True, seconds: float = SEARCH_SECONDS) -> 
     return reach(record, list_files)
 
 
-def ask(control: Control, name: str, *, search: bool, seconds: float) -> Plan:
-    """The same over a connection that is there."""
-    return from_answer(name, control.call({"do": "list", "search": search, "seconds": seconds}))
+class Ways(NamedTuple):
+    """`channels`: how many further ones the box shall answer. `small`: listed files of up to so many bytes come
+    unasked (None: none does)."""
+
+    small: int | None
+    channels: int
+
+
+def ask(control: Control, name: str, *, search: bool, seconds: float, ways: Ways | None = None) -> Plan:
+    """The same over a connection that is there, and used for the first time when `ways` are given."""
+    request = {"do": "list", "search": search, "seconds": seconds}
+    if ways is None:
+        return from_answer(name, control.call(request))
+    return from_answer(name, control.list(request, small=ways.small, channels=ways.channels))
 
 
 def from_answer(name: str, answer: dict[str, Any]) -> Plan:

@@ -37,6 +37,10 @@ class Reuse:
                 self._size_of[file.sha256] = file.size
         self._sizes = set(self._size_of.values())
 
+    def nothing(self) -> bool:
+        """Whether nothing is here at all."""
+        return not self._begun and not self._sizes
+
     def may_have(self, path: str, size: int) -> bool:
         """Whether it is worth to ask for the hash of a file before it is fetched."""
         if size in self._sizes:

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,13 @@ from gpubox.remote.login import Login
 from gpubox.remote.transfer_fetch import CONNECTIONS, Fetch
 from gpubox.remote.transfer_item import cannot_write
 from gpubox.remote.transfer_line import Shared
+from gpubox.remote.transfer_tasks import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gpubox.backup.listing import Plan
+    from gpubox.backup.listing import Listed, Plan
     from gpubox.converge.progress import Board, Step
     from gpubox.history.about import About
     from gpubox.ledger import BoxRecord
@@ -83,11 +84,15 @@ def carry_out(
     search: bool = True,
     seconds: float = listing.SEARCH_SECONDS,
     connections: int = CONNECTIONS,
-    on_plan: Callable[[Plan], None] = lambda _: None,
+    on_plan: Callable[[Plan], None] | None = None,
     early: Shared | None = None,
+    only: Callable[[Listed], bool] | None = None,
 ) -> Backup:
     """`backup` for a caller that has the ledger open; `on_plan` sees what will be taken before anything is, and may
-    raise to stop it. `early` is closed."""
+    raise to stop it. `early` is closed.
+
+    `only`: a part of it, in the same form. It is no backup of the box, and the ledger does not hear of it.
+    """
     begun = time.monotonic()
     place = ((to or backups.DEFAULT) / record.name).absolute()
     login, root = Login.of(record), listing.root_of(record)
@@ -95,7 +100,7 @@ def carry_out(
         with (
             workplace(place, board),
             _login(login, early) as shared,
-            Control(login, root, shared.first) as control,
+            Control(login, root, shared) as control,
         ):
             work = _Work(login.name, place)
             counter = _Counter(step)
@@ -106,24 +111,29 @@ def carry_out(
             with connect() as fetch:
                 # While the connections are being made.
                 reuse = Reuse(work.files, *_last(ledger, record.name, place))
-                intent = listing.ask(control, record.name, search=search, seconds=seconds)
-                on_plan(intent)
+                # Where nothing can be reused nothing has to be looked up before it comes.
+                unasked = reuse.nothing() and only is None and on_plan is None
+                ways = listing.Ways(SMALL if unasked else None, max(1, connections - 1))
+                intent = _part(listing.ask(control, record.name, search=search, seconds=seconds, ways=ways), only)
+                if on_plan is not None:
+                    on_plan(intent)
                 counter.total = intent.size
                 gather = Gather(intent, control, fetch, reuse, work.files, work.parts, work.token)
                 gather.first_round()
                 if gather.copied:
                     # open-webui writes an upload and then its row: what the copied database speaks of is there by now.
                     again = listing.ask(control, record.name, search=False, seconds=seconds)
-                    gather.late_round(again, connect)
+                    gather.late_round(_part(again, only), connect)
                 gather.further_rounds(connect)
                 saved, sha256, manifest, counted = work.commit(gather)
                 if gather.copied:
                     with contextlib.suppress(GpuboxError):
                         control.call({"do": "end", "token": work.token})
         notes = (*manifest.notes, *(f"{path} had rotted and was fetched again" for path in reuse.rotten))
-        notes += _wheels(saved)
         files, size = len(manifest.files), manifest.size
-        ledger.note_backup(record.name, saved, files=files, size=size, sha256=sha256)
+        if only is None:
+            notes += _wheels(saved)
+            ledger.note_backup(record.name, saved, files=files, size=size, sha256=sha256)
         done = Backup(
             record.name,
             saved,
@@ -137,6 +147,12 @@ def carry_out(
         )
         step.say(_words(done))
     return done
+
+
+def _part(intent: Plan, only: Callable[[Listed], bool] | None) -> Plan:
+    if only is None:
+        return intent
+    return replace(intent, files=tuple(filter(only, intent.files)), missing=(), incomplete=())
 
 
 def _wheels(saved: Path) -> tuple[str, ...]:

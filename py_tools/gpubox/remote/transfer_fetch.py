@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from gpubox.errors import LinkLost, Unreachable
-from gpubox.remote import ssh_config
+from gpubox.remote import explain, ssh_config
 from gpubox.remote.transfer_intake import Intake
 from gpubox.remote.transfer_session import Session
 from gpubox.remote.transfer_tasks import SMALL, Batch, Pace, Range, Task, batches, worth_connecting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from gpubox.remote.login import Login
@@ -67,6 +68,9 @@ class Fetch:
         self._wanted = self._arrived = 0
         self._begun: float | None = None
         self._sessions: set[Session] = set()
+        # What comes unasked, and over how many channels it still may.
+        self._unasked: Mapping[int, Item] | None = None
+        self._streams = 0
         count = max(1, connections - 1)
         self._workers = [self._worker(shared) for _ in range(count)]
         self._reserve = [self._worker(None) for _ in range(_RESERVE if shared else 0)]
@@ -102,6 +106,29 @@ class Fetch:
             else:
                 small.append(item)
         self._put([*big, *batches(small)])
+
+    def stream(self, items: Mapping[int, Item], session: Session | None) -> None:
+        """Have these come, too, which the box sends over all channels, unasked, by their number in its list.
+
+        Raises `LinkLost` when `session` breaks; `ask_for_lost` has to follow.
+        """
+        with self._changed:
+            self._check()
+            self._wanted += sum(item.size for item in items.values())
+            self._unasked = items
+            self._changed.notify_all()
+        if session is not None:
+            with self._registered(session):
+                self._intake.stream(session, lambda: items)
+
+    def ask_for_lost(self) -> None:
+        """Once no more comes unasked, ask for what was lost of it."""
+        with self._changed:
+            while self._streams and self._error is None:
+                self._changed.wait()
+            lost = [item for item in (self._unasked or {}).values() if item.state == "coming"]
+            self._wanted -= sum(item.size for item in lost)
+        self._put(batches(lost))
 
     def known(self, item: Item, sha256: str, version: tuple[int, ...]) -> None:
         """Tell the hash that the box has of a big file."""
@@ -172,7 +199,7 @@ class Fetch:
             before = self._arrived
             try:
                 session = session or self._session(shared)
-                self._converse(mine, pace, session)
+                self._converse(mine, pace, shared, session)
             except (LinkLost, Unreachable):
                 self._give_back(mine)
                 pace.cut()
@@ -202,16 +229,11 @@ class Fetch:
     def _over(self) -> bool:
         return self._stopped or self._error is not None or (self._complete and not self._open)
 
-    def _session(self, shared: Shared | None) -> Session:
-        return Session(self._login, self._root, line=shared.another() if shared is not None else None)
-
-    def _converse(self, mine: deque[Task], pace: Pace, session: Session) -> None:
+    def _converse(self, mine: deque[Task], pace: Pace, shared: Shared | None, session: Session) -> None:
         """One connection, for as long as there is work and it holds; what it has taken on stands in `mine`."""
-        with self._changed:
-            self._sessions.add(session)
-            if self._stopped:
-                session.end()
-        try:
+        with self._registered(session):
+            if session.served:
+                self._take_unasked(session, shared)
             while self._take(session, mine, pace):
                 task = mine[0]
                 more = False
@@ -227,6 +249,56 @@ class Fetch:
                     else:
                         self._open -= 1
                     self._changed.notify_all()
+
+    def _session(self, shared: Shared | None) -> Session:
+        if shared is None:
+            return Session(self._login, self._root)
+        # Counted before the box can know of it: from then on files may be on their way over it.
+        with self._changed:
+            self._streams += 1
+        session = None
+        try:
+            session = Session(self._login, self._root, line=shared.another())
+        finally:
+            if session is None or not session.served:
+                self._stream_ended()
+        return session
+
+    def _take_unasked(self, session: Session, shared: Shared | None) -> None:
+        try:
+            session.greet()
+            self._intake.stream(session, self._awaited)
+        except LinkLost:
+            if shared is not None and not session.greeted:
+                # Its SSH server does not lead to sockets.
+                shared.serves(yes=False)
+            raise
+        finally:
+            self._stream_ended()
+
+    def _awaited(self) -> Mapping[int, Item]:
+        """What comes unasked, as soon as it is known here what that is."""
+        with self._changed:
+            while self._unasked is None and not self._over():
+                self._changed.wait()
+            if self._unasked is None:
+                raise explain.link_lost(self._login.name, "it was ended")
+            return self._unasked
+
+    def _stream_ended(self) -> None:
+        with self._changed:
+            self._streams -= 1
+            self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def _registered(self, session: Session) -> Iterator[None]:
+        """While it is in use another thread may end it."""
+        with self._changed:
+            self._sessions.add(session)
+            if self._stopped:
+                session.end()
+        try:
+            yield
         finally:
             with self._changed:
                 self._sessions.discard(session)

@@ -14,7 +14,7 @@ from gpubox.remote.transfer_item import ROTTEN, Item, cannot_write, land
 from gpubox.remote.transfer_part import Part, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from gpubox.remote.transfer_session import Session
     from gpubox.remote.transfer_tasks import Batch, Range
@@ -74,17 +74,22 @@ class Intake:
 
     def batch(self, session: Session, batch: Batch) -> None:
         """The answer to a request for small files."""
-        items = list(batch.items)
+        items = dict(enumerate(batch.items))
+        self.stream(session, lambda: items)
+
+    def stream(self, session: Session, items: Callable[[], Mapping[int, Item]]) -> None:
+        """Small files as they come, until there are no more; `items`, by their number, may have to be waited for."""
         while True:
             kind, length = session.frame()
             if kind == b"P":
-                self._pack(items, session.take(length))
+                pack = session.take(length)
+                self._pack(items(), pack)
                 continue
             answer = session.answer(length)
             if answer.get("done"):
                 session.checked(answer)
                 return
-            items[answer["i"]].settle("gone" if answer["gone"] else "failed", answer["error"])
+            items()[answer["i"]].settle("gone" if answer["gone"] else "failed", answer["error"])
 
     def range(self, session: Session, task: Range) -> bool:
         """The answer to a request for a part of a segment; whether more of it is to come."""
@@ -118,7 +123,7 @@ class Intake:
         self._maybe_whole(item)
         return False
 
-    def _pack(self, items: Sequence[Item], pack: bytes) -> None:
+    def _pack(self, items: Mapping[int, Item], pack: bytes) -> None:
         view = memoryview(pack)
         (count,) = _COUNT.unpack_from(view)
         begin = at = _COUNT.size + count * _FILE.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gpubox.remote.login import Login
+    from gpubox.remote.transfer_channel import Channel
 
 # AES in hardware costs both ends less than OpenSSH's first choice (measured: 1.6-2.0 against 1.2-1.7 Gbit/s).
 _CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
@@ -29,6 +31,8 @@ _LONGEST = 104 - 17
 
 class Line:
     """One connection, or one channel of another's: `tell` it one command, then talk to that."""
+
+    served = False
 
     def __init__(self, config: Path, name: str, options: Sequence[str] = ()) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
@@ -84,6 +88,9 @@ class Shared:
 
     A login costs eight round trips and some 60 ms of CPU time at both ends, a channel two round trips. The first line
     carries the others, and they end with it. `first` is that line, made when this is, over the box's last `config`.
+
+    What runs on `first` may listen at `there`, a Unix socket on the box, and say so by `serves`: then a further channel
+    costs a round trip, and no start of `ssh`, shell and Python.
     """
 
     def __init__(self, config: Path, name: str) -> None:
@@ -92,6 +99,9 @@ class Shared:
         self._name = name
         self._directory = tempfile.TemporaryDirectory(prefix="gpubox-")
         self._socket = Path(self._directory.name) / "s"
+        self._forward = Path(self._directory.name) / "f"
+        self.there = f"/tmp/gpubox-{os.urandom(8).hex()}"  # noqa: S108 - nobody can know it beforehand, and it is new
+        self._served: bool | None = None
         self._possible = len(str(self._socket)) <= _LONGEST
         self.first = Line(config, name, self._options("yes"))
 
@@ -123,11 +133,22 @@ class Shared:
 
     def settled(self) -> bool:
         """Whether `another` costs no login any more, or never will do without one."""
-        return not self._possible or self._socket.exists() or self.first.poll() is not None
+        if not self._possible or self.first.poll() is not None:
+            return True
+        return self._served is not None and (self._served or self._socket.exists())
 
-    def another(self) -> Line:
+    def serves(self, *, yes: bool) -> None:
+        """Whether somebody listens at `there`; no channel of that kind is tried any more once it is a no."""
+        self._served = yes
+
+    def another(self) -> Line | Channel:
         """A further line. OpenSSH gives it a connection of its own when the first one is gone, or the box wants no
         second channel on it."""
+        if self._served and self._possible:
+            from gpubox.remote.transfer_channel import Channel
+
+            with contextlib.suppress(OSError):
+                return Channel(self._forward)
         return Line(self._config, self._name, self._options("no"))
 
     def close(self) -> None:
@@ -139,4 +160,13 @@ class Shared:
         if not self._possible:
             return ()
         path = str(self._socket).replace("%", "%%")
-        return ("-o", f"ControlMaster={leads}", "-o", f"ControlPath={path}", "-o", "ControlPersist=no")
+        forward = ("-L", f"{self._forward}:{self.there}") if leads == "yes" else ()
+        return (
+            *forward,
+            "-o",
+            f"ControlMaster={leads}",
+            "-o",
+            f"ControlPath={path}",
+            "-o",
+            "ControlPersist=no",
+        )

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gpubox.remote.login import Login
+    from gpubox.remote.transfer_channel import Channel
 
-_VERSION = 2
+_VERSION = 3
 _HEAD = struct.Struct(">cQ")
 _CONNECTION_ENDED = 255
 # The shell's codes for "found, but cannot be run" and "not found".
@@ -35,18 +36,21 @@ _PIPE = 1 << 20
 class Session:
     """One conversation, over a `line` of the caller's or a connection of its own.
 
+    `served`: the box's side runs already, and speaks first. `greeted`: it has been heard.
+
     Methods raise `LinkLost` or `Unreachable` when it breaks, `AuthFailed`, `HostKeyChanged`, and `RemoteCommandFailed`
     with the box's own words.
     """
 
-    def __init__(self, login: Login, root: str, verb: str = "send", *, line: Line | None = None) -> None:
+    def __init__(self, login: Login, root: str, verb: str = "send", *, line: Line | Channel | None = None) -> None:
         self._login = login
+        self.served = line is not None and line.served
         self._verb = verb
         self._root = root
         self._line = line if line is not None else Line(ssh_config.write(login), login.name)
         assert isinstance(self._line.stdout, io.BufferedReader)
         self._in, self._out = self._line.stdin, self._line.stdout
-        self._greeted = False
+        self.greeted = False
         _widen(self._out.fileno())
         self._line.tell(f"{shlex.quote(root)}/bin/boxctl {verb}")
 
@@ -68,10 +72,14 @@ class Session:
         except OSError as error:
             raise self._broken() from error
 
+    def greet(self) -> None:
+        """Wait until the box's side is there."""
+        if not self.greeted:
+            self._skip_greeting()
+
     def frame(self) -> tuple[bytes, int]:
         """The kind and length of the next frame, whose content is then taken by `take`, `into` or `object`."""
-        if not self._greeted:
-            self._skip_greeting()
+        self.greet()
         kind, length = _HEAD.unpack(self.take(_HEAD.size))
         return kind, length
 
@@ -137,7 +145,7 @@ class Session:
                 raise self._broken(said)
             if re.search(rb"gpubox-%b-\d+\n$" % self._verb.encode(), line) and not said.endswith(hello):
                 raise _of_another_version(self._login.name, self._verb)
-        self._greeted = True
+        self.greeted = True
 
     def _broken(self, said: bytes = b"") -> Exception:
         """Why nothing more comes."""

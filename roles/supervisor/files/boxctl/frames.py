@@ -3,7 +3,8 @@
 A line of JSON on stdin is a request, with the bytes of files behind it where its verb says so. stdout begins with one
 line that names the verb and the version of this form. Then come frames: one byte of kind, eight of length (big endian),
 the content. `J` is JSON, `P` a pack of small whole files, `D` bytes of a file. Requests are answered in order, each
-answer ends with a `J` frame that has `done`.
+answer ends with a `J` frame that has `done`. On a further channel of
+`boxctl send` the first answer comes unasked.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Verb = Callable[[dict[str, Any]], dict[str, Any] | None]
 
-_VERSION = 2
+_VERSION = 3
 _HEAD = struct.Struct(">cQ")
 # Bytes that are held back, so that small frames do not cost a system call each.
 _FLUSH = 1 << 20

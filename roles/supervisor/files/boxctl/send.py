@@ -6,6 +6,7 @@ A pack (`P`) is the number of its files, a head for each, then their bytes in th
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import struct
 import sys
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from boxctl.frames import Frames, serve
 from boxctl.hashes import Hashes, identity, of_file
+from boxctl.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from boxctl.channels import Channels
     from boxctl.frames import Verb
     from boxctl.layout import Layout
 
@@ -27,6 +30,8 @@ _FILE = struct.Struct(">I32sQqqQI")
 # Bytes in one pack: a cut link loses at most one that was on its way, and one costs both ends as much as a lone file.
 _PACK = 256 << 10
 _PIECE = 1 << 20
+# Shares, of 256 KiB.
+_ALONE = 64
 _SAVE_SECONDS = 5.0
 
 
@@ -41,7 +46,7 @@ def answer(layout: Layout, requests: Iterable[bytes], sink: int) -> None:
     try:
         serve("send", sender.verbs(), sender.out, requests, root=str(layout.root))
     finally:
-        sender.hashes.save()
+        sender.close()
 
 
 class _Sender:
@@ -49,10 +54,22 @@ class _Sender:
         self.hashes = Hashes(layout.root / "hashes.jsonl")
         self.out = out
         self._layout = layout
+        self._channels: Channels | None = None
+        self._files: list[dict[str, Any]] = []
+        self._shares: Shares | None = None
+
+    def close(self) -> None:
+        """Remember what was hashed; no further channel is answered."""
+        self.hashes.save()
+        if self._channels is not None:
+            self._channels.close()
 
     def verbs(self) -> dict[str, Verb]:
         return {
+            "listen": self._listen,
             "list": self._list,
+            "channels": self._open_channels,
+            "share": self._share,
             "copy": self._copy,
             "hash": self._hash,
             "small": self._small,
@@ -60,11 +77,52 @@ class _Sender:
             "end": self._end,
         }
 
+    def _listen(self, request: dict[str, Any]) -> None:
+        """Further channels may come to a socket; they are answered from `channels` on."""
+        from boxctl.channels import Channels
+
+        self._channels = Channels(request["path"])
+
+    def _open_channels(self, request: dict[str, Any]) -> None:
+        """Have the channels answered. With `small` all listed files up to that size come at once, over all of them."""
+        if request["small"] is not None:
+            self._shares = Shares(self._files, request["small"])
+        if self._channels is not None:
+            self._channels.fork(request["count"], self._answer_channel)
+        self._share(request)
+
+    def _answer_channel(self, requests: Iterable[bytes], sink: int) -> None:
+        """In a process of its own, which has the list."""
+        sender = _Sender(self._layout, Frames(sink))
+        sender._shares = self._shares
+        unasked = (b'{"do": "share"}',)
+        try:
+            serve("send", sender.verbs(), sender.out, itertools.chain(unasked, requests), root=str(self._layout.root))
+        finally:
+            sender.close()
+
+    def _share(self, _request: dict[str, Any]) -> None:
+        """What no other channel has sent yet of what is shared among them; `i` is the place in the list.
+
+        When no other channel takes any, only a beginning: what is left is asked for over all that there are.
+        """
+        if self._shares is None:
+            return
+        sent = number = 0
+        while sent < _ALONE or number > sent:
+            number, share = self._shares.take()
+            if not share:
+                break
+            self._send_whole((place, file["absolute"], file["sha256"]) for place, file in share)
+            sent += 1
+        self.hashes.save()
+
     def _list(self, request: dict[str, Any]) -> dict[str, Any]:
         from boxctl import copies, manifest
 
         copies.prune(self._layout)
         found = manifest.listed(self._layout, search=request["search"], seconds=request["seconds"])
+        self._files = found["files"]
         # Rows without the names of their columns: half as much to write, send and read.
         return {**found, "files": [tuple(entry.values()) for entry in found["files"]]}
 
@@ -105,18 +163,23 @@ class _Sender:
 
     def _small(self, request: dict[str, Any]) -> None:
         """Whole files, in packs."""
+        self._send_whole((number, path, None) for number, path in enumerate(request["files"]))
+        self.hashes.save()
+
+    def _send_whole(self, files: Iterable[tuple[int, str, str | None]]) -> None:
+        """Files by number, place, and the hash that is remembered."""
         heads: list[bytes] = []
         contents: list[bytes] = []
         held = 0
-        for index, path in enumerate(request["files"]):
+        for index, path, known in files:
             try:
                 data, info, digest = _whole(path)
             except OSError as error:
                 self.out.json({"i": index, **_trouble(error)})
                 continue
             what = identity(info)
-            if len(data) == info.st_size:
-                self.hashes.put(path, what, digest.hex())
+            if len(data) == info.st_size and (sha256 := digest.hex()) != known:
+                self.hashes.put(path, what, sha256)
             heads.append(_FILE.pack(index, digest, len(data), what[1], what[2], what[3], info.st_mode & 0o7777))
             contents.append(data)
             held += len(data)
@@ -125,7 +188,6 @@ class _Sender:
                 held = 0
         if heads:
             self._pack(heads, contents)
-        self.hashes.save()
 
     def _pack(self, heads: list[bytes], contents: list[bytes]) -> None:
         self.out.frame(b"P", _COUNT.pack(len(heads)), *heads, *contents)
