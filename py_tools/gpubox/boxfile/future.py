@@ -20,11 +20,6 @@ class NotYetItem:
     hint: str
 
 
-def _on_laptop(box: BoxFile) -> str | None:
-    ui = box.web_ui_settings
-    return "a web UI on this machine" if ui and ui.on == "laptop" else None
-
-
 def _snapshots(box: BoxFile) -> str | None:
     ui = box.web_ui_settings
     return f"a copy of the chats every {ui.snapshots.every}" if ui and ui.snapshots else None
@@ -32,7 +27,6 @@ def _snapshots(box: BoxFile) -> str | None:
 
 _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
     ("count", lambda box: f"{box.count} boxes" if box.count > 1 else None, "write one box file for each box"),
-    ("web_ui.on", _on_laptop, "remove `on: laptop`: the web UI runs on the box"),
     ("web_ui.snapshots", _snapshots, "remove `snapshots`: `gpubox backup` brings the chats home"),
     ("finetune", lambda box: f"the recipe {box.finetune.recipe}" if box.finetune else None, "remove `finetune`"),
 )
