@@ -39,6 +39,9 @@ def restored(webui: Box) -> Box:
         base.execute("UPDATE auth SET session_stamp = 'stamp of ' || id")
         for chat, title, text in base.execute("SELECT id, title, chat FROM chat").fetchall():
             given = {"title": title, "chat": {**json.loads(text), "share_mode": "continue"}}
+            for message in given["chat"]["history"]["messages"].values():
+                # 0.12 tells who wrote what, which 0.11 has not written down.
+                message |= {"user_id": "u", "user": {"id": "u", "name": "U"}}
             webui.ui.answers["GET", f"/api/v1/chats/{chat}"] = [(200, given)]
     return webui
 

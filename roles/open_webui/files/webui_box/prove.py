@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Whoever has more users than this is proven by those who wrote last.
 _MOST = 50
 _TOKEN_SECONDS = 600
+# Of a message: what open-webui 0.12 adds to what an older one has written, or keeps from those whose chat it is not.
+_ITS_OWN = ("user", "user_id", "meta")
 
 
 @dataclass(frozen=True)
@@ -124,5 +126,20 @@ def _compare(api: Api, last: _Last) -> None:
 
 
 def _messages(chat: dict[str, Any]) -> dict[str, Any]:
+    """What was said, as the person who reads it has it: the same from the database and from the API."""
     found: dict[str, Any] = (chat.get("history") or {}).get("messages") or {}
-    return found
+    said = {name: {key: message[key] for key in message if key not in _ITS_OWN} for name, message in found.items()}
+    return {name: _without_nulls(message) for name, message in said.items()}
+
+
+def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - JSON is what it is
+    """open-webui leaves these out of what it gives."""
+    match value:
+        case str():
+            return value.replace("\0", "")
+        case dict():
+            return {key: _without_nulls(item) for key, item in value.items()}
+        case list():
+            return [_without_nulls(item) for item in value]
+        case _:
+            return value
