@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Whoever has more users than this is proven by those who wrote last.
 _MOST = 50
 _TOKEN_SECONDS = 600
+# Of text: null bytes and halves of characters.
+_NOTHING = re.compile("[\\0\\ud800-\\udfff]")
 # Of a message: what open-webui 0.12 adds to what an older one has written, or keeps from those whose chat it is not.
 _ITS_OWN = ("user", "user_id", "meta")
 
@@ -129,17 +132,17 @@ def _messages(chat: dict[str, Any]) -> dict[str, Any]:
     """What was said, as the person who reads it has it: the same from the database and from the API."""
     found: dict[str, Any] = (chat.get("history") or {}).get("messages") or {}
     said = {name: {key: message[key] for key in message if key not in _ITS_OWN} for name, message in found.items()}
-    return {name: _without_nulls(message) for name, message in said.items()}
+    return {name: _clean(message) for name, message in said.items()}
 
 
-def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - JSON is what it is
-    """open-webui leaves these out of what it gives."""
+def _clean(value: Any) -> Any:  # noqa: ANN401 - JSON is what it is
+    """Without what open-webui leaves out of all that it gives."""
     match value:
         case str():
-            return value.replace("\0", "")
+            return _NOTHING.sub("", value)
         case dict():
-            return {key: _without_nulls(item) for key, item in value.items()}
+            return {key: _clean(item) for key, item in value.items()}
         case list():
-            return [_without_nulls(item) for item in value]
+            return [_clean(item) for item in value]
         case _:
             return value
