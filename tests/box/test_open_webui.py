@@ -109,7 +109,8 @@ class Ui:
 def ui(boxes: BoxFactory, offline: Callable[..., Wishes], tmp_path: Path) -> Iterator[Ui]:
     """A box with a stand-in engine and nothing else."""
     tool = Gpubox(tmp_path)
-    box = boxes(**offline("controller", "open_webui"))
+    # Twice what it needs, so that it can be filled.
+    box = boxes(**offline("controller", "open_webui") | {"data_size": 1400 << 20})
     tool("add", "mybox", box.ssh_line, "--yes", stdin=f"{box.password}\n")
     tool.box_file("mybox", "provider: attach\n")
     box.write("/root/engine.py", ENGINE.read_text())
@@ -146,6 +147,7 @@ def test_the_web_ui_from_nothing_to_nothing(ui: Ui) -> None:
     assert ui.play("--check", tasks_from="serve", open_webui_agents=[other])[0] == 0
 
     _a_stranger_on_its_port_is_named(ui)
+    _a_disk_that_is_full_is_said_and_costs_no_chat(ui, password)
     ui.play(tasks_from="remove")
     assert "open-webui" not in "".join(ui.box.processes())
     assert ui.sh(f"ls -A {ROOT}/envs; ls {ROOT}/lib | grep -c open-webui || true").split()[-1] == "0"
@@ -203,6 +205,28 @@ def _a_stranger_on_its_port_is_named(ui: Ui) -> None:
     said = json.loads(ui.sh(f"{boxctl} status"))["services"][0]["last_error"]
     assert re.search(r"port 3000 of 127\.0\.0\.1 is taken by process \d+ \(python3", said), said
     ui.sh("kill $(cat /root/stranger.pid)")
+
+
+def _a_disk_that_is_full_is_said_and_costs_no_chat(ui: Ui, password: str) -> None:
+    """Nothing new is taken, `boxctl status` and `gpubox up` say why, and with room again all is as before."""
+    boxctl = f"{ROOT}/bin/boxctl"
+
+    def service() -> dict[str, Any]:
+        return dict(json.loads(ui.sh(f"{boxctl} status"))["services"][0])
+
+    ui.sh(f"{boxctl} service start open-webui")
+    until(lambda: service()["healthy"], "the web UI", 300)
+    token = ui.sign_in(EMAIL, password)
+    kept = ui.ask("POST", "/api/v1/chats/new", {"chat": {"title": "before"}}, token)[1]["id"]
+    ui.box.exec("for size in 1M 1k; do dd if=/dev/zero of=/root/autodl-tmp/fill-$size bs=$size 2>/dev/null; done")
+    assert ui.ask("POST", "/api/v1/chats/new", {"chat": {"title": "x" * 300_000}}, token)[0] == 400
+    assert re.search(r"the disk of `\S+` is full \(\d+ KiB free\)", service()["last_error"])
+    refused = ui.tool("up", "mybox", code=1).stderr
+    assert "`/root/autodl-tmp` has 0 MiB free" in refused, refused
+    ui.sh("rm /root/autodl-tmp/fill-*")
+    until(lambda: service()["healthy"], "the web UI", 300)
+    assert service()["last_error"] is None
+    assert ui.ask("GET", f"/api/v1/chats/{kept}", token=token)[1]["title"] == "before"
 
 
 def _people_use_it(ui: Ui, token: str) -> None:
