@@ -68,6 +68,7 @@ def test_a_decision_with_its_reasons_and_nothing_changes(gpubox: Gpubox, rented:
     doctor = gpubox("doctor", "mybox").stdout
     assert "✓ driver" in doctor or "! driver" in doctor
     assert "vLLM          0.19.1 (CUDA 12.8)" in doctor
+    assert "on the data disk to make it, models left out" in doctor
 
     gpubox.box_file("mybox", VLLM + 'vllm: {version: "0.30.0"}\nflash_attn: {build: source}\n')
     refused = gpubox("up", "mybox", "--dry-run", code=1).stdout

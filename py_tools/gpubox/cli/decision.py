@@ -34,6 +34,14 @@ def print_plan(plan: Plan) -> None:
         _table(("WHAT", "DECISION", "WHY"), [(row.what, row.value, row.why) for row in plan.rows])
 
 
+def print_estimate(plan: Plan) -> None:
+    """About how long what was decided takes, and its room; models are not in it."""
+    if plan.steps and not plan.refusals:
+        least = "at least " if plan.at_least else ""
+        room = _size(plan.disk_bytes)
+        click.echo(f"\nabout {least}{_time(plan.seconds)} and {room} on the data disk to make it, models left out")
+
+
 def print_dry_run(found: DryRun) -> None:
     """Everything that `up` would do."""
     for note in found.notes:

@@ -27,7 +27,7 @@ def doctor_command(ctx: click.Context, name: str | None, box_file: Path | None, 
     rented for that. With NAME it prints, too, which versions and wheels the box gets, and why. Exit code 1 on any
     blocker.
     """
-    from gpubox.cli.decision import print_findings, print_plan
+    from gpubox.cli.decision import print_estimate, print_findings, print_plan
     from gpubox.doctor import doctor_box, doctor_here
 
     facts: dict[str, Any] | None = None
@@ -46,6 +46,7 @@ def doctor_command(ctx: click.Context, name: str | None, box_file: Path | None, 
         print_findings(findings)
         if plan is not None:
             print_plan(plan)
+            print_estimate(plan)
     if any(item.level == "blocker" for item in findings):
         ctx.exit(1)
 

@@ -34,6 +34,8 @@ _GCC = (11,)
 # One compiler of flash-attn's largest units (roles/flash_attn), and the share of the memory that builds may take.
 _COMPILER, _SHARE = 6 * GIB, 0.8
 _LOADED = 1.0
+# Periods of mostly 100 ms in which a CPU quota was used up: so many are minutes, and no start of a container.
+_THROTTLED = 1000
 _NEEDED = {
     "FANCY": ("avx512bw", "avx512vl", "avx512dq", "avx512_vnni"),
     "AVX512": ("avx512f",),
@@ -73,6 +75,13 @@ def threads(case: Case) -> Iterator[Finding]:
         )
     else:
         yield ok("threads", f"{asked or max(physical - 2, 1)} threads on {physical} cores")
+    if cpu.quota_cores and (cpu.throttled or 0) > _THROTTLED:
+        yield warning(
+            "threads",
+            f"the box has used up its share of {cpu.quota_cores:g} CPUs {cpu.throttled} times: stopped threads "
+            "stall all others",
+            "end what else runs on the box; then see whether `gpubox doctor NAME` still counts on",
+        )
     if cpu.load1 is not None and cpu.logical and cpu.load1 > _LOADED * cpu.logical:
         yield warning(
             "threads",
@@ -182,6 +191,14 @@ def instructions(case: Case) -> Iterator[Finding]:
             f"`ktransformers.{field}` is for CPUs with AMX (Intel Xeon from Sapphire Rapids on), this is "
             f"{case.facts.cpu.model or 'another one'}",
             "rules without `-amx`" if by_rules else "`ktransformers.kt_method: LLAMAFILE` with GGUF files, or BF16",
+        )
+    elif section.recipe == "current" and section.kt_method != "LLAMAFILE" and not set(_AMX) <= set(flags):
+        # Upstream's own figures: 54 to 88 tokens/s on AVX512, 186 to 255 with AMX (docs/ktransformers.md).
+        yield warning(
+            "cpu-instructions",
+            f"{case.facts.cpu.model or 'the CPU'} has no AMX: prompts are read some three times slower than with it; "
+            "answers come as fast",
+            "a Xeon from Sapphire Rapids on, for long prompts; measure with prompts of 512 tokens and more",
         )
 
 
