@@ -18,7 +18,7 @@ from playwright.sync_api import ViewportSize, sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import BrowserContext, Page, Request, WebSocket
+    from playwright.sync_api import Browser, Page, Request, WebSocket
 
 # What Debian and others call it.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -33,19 +33,23 @@ class NoBrowser(Exception):
 
 
 class Window:
-    """A browser with an empty profile; `requests` are the addresses that its pages asked, `sockets` among them."""
+    """A browser; `requests` are the addresses that its pages asked, `sockets` those of websockets, `frames` what came
+    through these."""
 
-    def __init__(self, context: BrowserContext) -> None:
-        self._context = context
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
         self.requests: list[str] = []
         self.sockets: list[str] = []
-        context.set_default_timeout(PATIENCE_MS)
-        context.on("request", self._asked)
-        context.on("page", lambda page: page.on("websocket", self._opened))
+        self.frames: list[str] = []
 
     def page(self) -> Page:
-        """A new page."""
-        return self._context.new_page()
+        """A new page of somebody who was never here: no cookie, nothing kept."""
+        context = self._browser.new_context(viewport=SIZE, locale="en-US")
+        context.set_default_timeout(PATIENCE_MS)
+        context.on("request", self._asked)
+        page = context.new_page()
+        page.on("websocket", self._opened)
+        return page
 
     @property
     def strayed(self) -> list[str]:
@@ -58,6 +62,7 @@ class Window:
     def _opened(self, opened: WebSocket) -> None:
         self.requests.append(opened.url)
         self.sockets.append(opened.url)
+        opened.on("framereceived", lambda frame: self.frames.append(str(frame)))
 
 
 def chromium() -> str:
@@ -82,7 +87,7 @@ def window() -> Iterator[Window]:
             args=["--disable-dev-shm-usage", f"--proxy-server=127.0.0.1:{port}"],
         )
         try:
-            yield Window(browser.new_context(viewport=SIZE, locale="en-US"))
+            yield Window(browser)
         finally:
             browser.close()
 

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-# Toasts go after four seconds: those that say an error are written down. The mark is gone when the page is loaded anew.
+# Toasts go after four seconds: those that say an error are written down. So is every text that an answer has had: a
+# small model is done between two looks from outside. The mark is gone when the page is loaded anew.
 _WATCH = """
 window.gpuboxErrors = [];
+window.gpuboxTexts = [];
 new MutationObserver(() => {
   for (const toast of document.querySelectorAll('[data-sonner-toast][data-type="error"]')) {
     if (!toast.gpuboxSeen) { toast.gpuboxSeen = true; window.gpuboxErrors.push(toast.innerText); }
   }
-}).observe(document, {childList: true, subtree: true});
+  const text = [...document.querySelectorAll('.chat-assistant')].at(-1)?.textContent.trim();
+  if (text && text !== window.gpuboxTexts.at(-1)) { window.gpuboxTexts.push(text); }
+}).observe(document, {childList: true, subtree: true, characterData: true});
 """
 _MARK = "window.gpuboxMark"
 
@@ -64,18 +68,19 @@ class WebPage:
         expect(self.answers).to_have_count(before + 1, timeout=PATIENCE_MS)
         return self.answers.nth(before)
 
-    def growth(self, answer: Locator, until: str) -> list[str]:
-        """The different texts of an answer, one after another, until one of them holds `until`."""
-        texts = [""]
-        with_it = re.compile(until)
-        deadline = PATIENCE_MS
-        while not with_it.search(texts[-1]):
-            assert deadline > 0, f"waited in vain for {until} in the answer: {texts[-1]}"
-            self.page.wait_for_timeout(20)
-            deadline -= 20
-            if (text := answer.inner_text()) != texts[-1]:
-                texts.append(text)
-        return texts[1:]
+    def growth(self, answer: Locator, end: str) -> list[str]:
+        """Wait until the (last) answer ends with `end`; the different texts that it has had, one after another."""
+        expect(answer).to_have_text(re.compile(rf"{re.escape(end)}\s*$"), timeout=PATIENCE_MS)
+        texts: list[str] = self.page.evaluate("window.gpuboxTexts")
+        first = len(texts) - 1
+        while first > 0 and texts[first].startswith(texts[first - 1]):
+            first -= 1
+        return texts[first:]
+
+    def new_chat(self) -> None:
+        """Begin another chat."""
+        self.page.locator('[aria-label="New Chat"]:visible').first.click()
+        expect(self.answers).to_have_count(0, timeout=PATIENCE_MS)
 
     @property
     def answers(self) -> Locator:
