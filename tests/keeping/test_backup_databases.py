@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpubox import backup, backups
-from keeping.box import ROOT, python
-from keeping.trouble import RESULTS, saved
+from gpubox.backup import listing
+from keeping.box import ROOT, fill, python
+from keeping.trouble import MIB, RESULTS, saved
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from box.testbox import TestBox
+    from gpubox.backup.control import Control
+    from gpubox.backup.listing import Plan
     from gpubox.converge.progress import Board
 
 _WRITER = """
@@ -81,3 +86,27 @@ base.commit()
     assert second.fetched == 0
     assert saved(second, "results/adapters.db").samefile(saved(first, "results/adapters.db"))
     assert kept.exec(f"ls -A {ROOT}/snapshots").stdout == ""
+
+
+def test_what_came_while_a_database_was_copied_comes_too(
+    kept: TestBox, board: Board, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python(kept, f"import sqlite3; sqlite3.connect('{RESULTS}/webui.db').execute('CREATE TABLE t (x)')")
+    real = listing.ask
+    asked: list[bool] = []
+
+    def ask(control: Control, name: str, **options: Any) -> Plan:  # noqa: ANN401 - whatever the story asks for
+        found = real(control, name, **options)
+        if not asked:
+            # An upload, between the list and the copy that speaks of it.
+            kept.write(f"{RESULTS}/note.txt", "uploaded")
+            fill(kept, f"{RESULTS}/film.mp4", 3 * MIB)
+        asked.append(options["search"])
+        return found
+
+    monkeypatch.setattr(listing, "ask", ask)
+    done = backup.backup("mybox", board=board, to=home)
+    assert asked == [True, False]
+    assert saved(done, "results/note.txt").read_text() == "uploaded"
+    assert saved(done, "results/film.mp4").stat().st_size == 3 * MIB
+    assert {"results/note.txt", "results/film.mp4"} <= {file.path for file in backups.checked(done.place).files}
