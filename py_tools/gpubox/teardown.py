@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gpubox import snapshots
 from gpubox.durations import in_words
 from gpubox.errors import Failed, GpuboxError, Refused
 from gpubox.history import about as history
@@ -44,6 +45,8 @@ def cannot_be_seen(teardown: Teardown, intent: Plan, reason: str, *, first: str 
     kept = f"the last backup is of {last.at:%Y-%m-%d %H:%M} UTC ({last.place})" if last else "nothing was backed up"
     if last is not None and (chats := history.kept_with(last.place)) is not None:
         kept += f": the web UI in it has {chats.words()}, and what was written there since is not here"
+    if (snapshot := snapshots.newest(name)) is not None:
+        kept += f"; {snapshot.words()}"
     cost = f"; it is still rented and costs {bill(record)}" if record.price_per_hour is not None else ""
     mend = f"`gpubox start {name}` and try again" if record.root else f"set it up with `gpubox up {name}`"
     return Refused(

@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gpubox import web_ui_engines
+from gpubox import snapshots, web_ui_engines
 from gpubox.boxfile.web_ui import LOCAL_PORTS
+from gpubox.converge.variables.open_webui import surviving
 from gpubox.errors import Failed
 from gpubox.ledger import Ledger
 from gpubox.places import box_of
@@ -74,6 +75,7 @@ def open_for(
     far = [forward for forward in forwards if forward not in direct]
     if far:
         tunnel = open_tunnels(Login.of(converged(name)), far, detach=detach).wait_connected(_PATIENCE)
+        _take_snapshots(name, say)
     else:
         tunnel = _no_tunnel(name, detach=detach)
     opened = dict(zip(far, tunnel.forwards, strict=True)) | {forward: forward for forward in direct}
@@ -93,6 +95,7 @@ def listed(name: str | None = None) -> list[OpenTunnel]:
 def stopped(name: str | None = None) -> list[OpenTunnel]:
     """Close the tunnels of one box, or of all; what they were. Raises `UnknownBox`."""
     _known(name)
+    snapshots.end(name)
     return stop_tunnels(name)
 
 
@@ -103,6 +106,20 @@ def engine_url(tunnel: OpenTunnel, answer: dict[str, Any]) -> str:
         raise Failed("no engine runs on this box", where=str(answer.get("name")), hint="set `engine:` in the box file")
     port = next(forward.local_port for forward in tunnel.forwards if forward.label == service["name"])
     return f"http://127.0.0.1:{port}/v1"
+
+
+def _take_snapshots(name: str, say: Callable[[str], None]) -> None:
+    """Have the chats copied to this machine for as long as the tunnel is open, when the box file wants that."""
+    box = box_of(name)
+    ui = box.web_ui_settings if box is not None else None
+    if box is None or ui is None or ui.on != "box" or ui.snapshots is None:
+        return
+    snapshots.begin(name)
+    to = surviving(box, ui)
+    away = (
+        f"else in {to} on the box" if to else "else nowhere: no disk that outlives this box is known (`snapshots.to`)"
+    )
+    say(f"snapshots of the chats every {ui.snapshots.every}: in {snapshots.below() / name} while this is open, {away}")
 
 
 def _is_here(name: str) -> bool:

@@ -20,14 +20,8 @@ class NotYetItem:
     hint: str
 
 
-def _snapshots(box: BoxFile) -> str | None:
-    ui = box.web_ui_settings
-    return f"a copy of the chats every {ui.snapshots.every}" if ui and ui.snapshots else None
-
-
 _LATER: tuple[tuple[str, Callable[[BoxFile], str | None], str], ...] = (
     ("count", lambda box: f"{box.count} boxes" if box.count > 1 else None, "write one box file for each box"),
-    ("web_ui.snapshots", _snapshots, "remove `snapshots`: `gpubox backup` brings the chats home"),
     ("finetune", lambda box: f"the recipe {box.finetune.recipe}" if box.finetune else None, "remove `finetune`"),
 )
 

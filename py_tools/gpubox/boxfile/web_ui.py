@@ -40,12 +40,16 @@ class ApiEngine(Section):
 
 
 class Snapshots(Section):
-    """Copies of the chats that are taken while the box runs."""
+    """Copies of the chats: to this machine while a tunnel is open, else to a disk of the box that outlives it."""
 
     every: Duration = Field(default="15m", description="Time between two copies.")
     to: BoxPath | None = Field(
         default=None,
-        description="Directory on a disk that survives the box, as in /root/autodl-fs/web-ui; left out: this machine.",
+        description=(
+            "Directory on a disk of the box that outlives it, used while no tunnel is open; left out: AutoDL's "
+            "/root/autodl-fs/gpubox-web-ui, elsewhere none."
+        ),
+        examples=["/root/autodl-fs/web-ui"],
     )
 
 

@@ -25,6 +25,8 @@ def web_ui(box: BoxFile) -> Iterator[Problem]:
             yield Problem(path, "has a login in it; box files hold no secrets, use `api_key`")
         elif ";" in engine.url:
             yield Problem(path, "has a semicolon in it, which stands between two addresses in open-webui's settings")
+    if ui.snapshots is not None and ui.on == "laptop":
+        yield Problem(("web_ui", "snapshots"), "are of a web UI on the box; with `on: laptop` all chats are at home")
     # On a machine of one's own it may be there for boxes to come, and for the chats of those that were.
     if box.engine is None and not ui.engines and box.provider != "local":
         reads = ("engine", "web_ui.engines")

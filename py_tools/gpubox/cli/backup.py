@@ -60,10 +60,15 @@ def backup_command(
 @click.command(name="restore")
 @click.argument("name")
 @click.argument("source", required=False, metavar="[FROM]", type=_DIRECTORY)
+@click.option(
+    "--from-box", metavar="DIR", help="The newest snapshot in this directory of the box, on a disk that stayed."
+)
 @click.option("--force", is_flag=True, help="Overwrite what is newer on the box.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written and what is newer; change nothing.")
 @json_option('{"name","place","files":[{"target","size","state"}],"written","size","stops","history","web_ui"}')
-def restore_command(name: str, source: Path | None, force: bool, dry_run: bool, as_json: bool) -> None:
+def restore_command(
+    name: str, source: Path | None, from_box: str | None, force: bool, dry_run: bool, as_json: bool
+) -> None:
     """Put a backup onto a box, the same or another one, every file proven.
 
     FROM is a directory such as gpubox-backups/NAME/20261122T093000Z; the last backup of a box of that name by default.
@@ -71,6 +76,13 @@ def restore_command(name: str, source: Path | None, force: bool, dry_run: bool, 
     """
     from gpubox import restore
 
+    if from_box is not None:
+        if source is not None:
+            raise click.UsageError("either FROM, a directory of this machine, or `--from-box`")
+        from gpubox.snapshot_fetch import from_box as fetched
+
+        with board() as shown:
+            source = fetched(name, from_box, board=shown)
     if dry_run:
         done = restore.plan(name, source)
     else:

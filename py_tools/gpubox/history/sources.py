@@ -178,7 +178,7 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - JSON is what it is
         with _text(path) as file:
             return json.load(file)
     except (OSError, ValueError) as error:
-        raise UsageError(f"`{path}` cannot be read: {error}", where=str(path)) from error
+        raise UsageError(f"`{path}` cannot be read: {error}", where=str(path), hint=_HINT) from error
 
 
 def _text(path: Path) -> io.TextIOWrapper:

@@ -25,7 +25,7 @@ TODAY = {"provider": "attach", "engine": "vllm", "model": "small-gpt"}
         ({"model": {"source": "modelscope", "id": "Qwen/Qwen3-8B"}}, {}),
         ({"web_ui": True, "agents": [{"name": "a"}]}, {}),
         ({"web_ui": {"on": "laptop"}}, {}),
-        ({"web_ui": {"snapshots": {"every": "15m"}}}, {"web_ui.snapshots": "a copy of the chats every 15m"}),
+        ({"web_ui": {"snapshots": {"every": "15m"}}}, {}),
         ({"finetune": {"recipe": "r.yml"}, "guard": {"ttl": "8h"}}, {"finetune": "the recipe r.yml"}),
     ],
 )

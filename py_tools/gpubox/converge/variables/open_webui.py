@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpubox import web_ui_engines, web_ui_secrets
 from gpubox.converge.variables.common import secret
+from gpubox.durations import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from gpubox.boxfile import BoxFile, WebUi
     from gpubox.boxfile.web_ui import Agent
     from gpubox.ledger import BoxRecord
+
+# Network storage that a provider mounts on every box of a region. AutoDL's has to be asked for once, on its website.
+_SURVIVING = {"autodl": "/root/autodl-fs/gpubox-web-ui"}
 
 
 def variables(
@@ -39,6 +43,7 @@ def variables(
         "open_webui_admin_email": ui.admin_email,
         "open_webui_engines": _engines(box, ui, engine, environ),
         "open_webui_agents": [_agent(agent, served_model(box, engine)) for agent in box.agents],
+        **_snapshots(box, ui, record),
         **(
             {"open_webui_admin_password": kept.password, "open_webui_secret_key": kept.secret_key}
             if kept is not None
@@ -76,6 +81,22 @@ def _engines(box: BoxFile, ui: WebUi, engine: Mapping[str, object], environ: Map
         keyed = {"api_key": secret(further.api_key, environ)} if further.api_key else {}
         found.append({"url": further.url, **keyed})
     return found
+
+
+def surviving(box: BoxFile, ui: WebUi) -> str | None:
+    """Directory on a disk that outlives the box, for snapshots: the box file's, else the provider's network disk."""
+    if ui.snapshots is None:
+        return None
+    return ui.snapshots.to or _SURVIVING.get(box.provider)
+
+
+def _snapshots(box: BoxFile, ui: WebUi, record: BoxRecord | None) -> dict[str, object]:
+    to = surviving(box, ui)
+    if ui.snapshots is None or to is None:
+        return {}
+    named = {"open_webui_snapshots_name": record.name} if record is not None else {}
+    seconds = int(duration(ui.snapshots.every).total_seconds())
+    return {"open_webui_snapshots_to": to, "open_webui_snapshots_every": seconds, **named}
 
 
 def _agent(agent: Agent, served: str) -> dict[str, Any]:
