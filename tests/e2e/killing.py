@@ -21,8 +21,10 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import httpx
+from botocore.httpsession import URLLib3Session
 
 from gpubox import backup, backups, orders, renting, takedown_look
 from gpubox import down as down_story
@@ -32,6 +34,7 @@ from gpubox.converge.progress import Board, Silent
 from gpubox.errors import GpuboxError
 from gpubox.ledger import Ledger
 from gpubox.listing import boxes
+from gpubox.providers import ec2
 from gpubox.providers.clock import Wall
 from gpubox.providers.compshare.api import Api as CompshareApi
 from gpubox.sweep import sweep
@@ -85,6 +88,7 @@ class Points:
 def main() -> None:
     """Until stdin ends."""
     importlib.import_module("ucloud.client")  # once for all forks
+    _read_definitions()
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()
@@ -95,6 +99,29 @@ def main() -> None:
         sys.stdout.flush()
 
 
+def _read_definitions() -> None:
+    """boto3 reads megabytes of AWS's definitions for every session: here once for all forks."""
+    import boto3
+    import botocore.session
+    from botocore.loaders import create_loader
+
+    loader = create_loader()
+    setattr(botocore.session, "create_loader", lambda *_: loader)  # noqa: B010 - it is another kind of function
+    for service in ("ec2", "ssm", "pricing", "service-quotas"):
+        boto3.session.Session(aws_access_key_id="a", aws_secret_access_key="a").client(service, "us-east-1")
+
+
+def _last_part(_client: object, method: str = "", url: object = "", **_: object) -> str:
+    return str(url).rpartition("/")[2]
+
+
+def _aws_operation(request: Any) -> str:  # noqa: ANN401 - botocore has no types
+    if target := request.headers.get("X-Amz-Target"):
+        return str(target if isinstance(target, str) else target.decode()).rpartition(".")[2]
+    body = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
+    return dict(parse_qsl(body)).get("Action", str(request.url))
+
+
 def _run(job: dict[str, Any]) -> None:
     """One story, to its end or to the kill."""
     code = 70
@@ -102,8 +129,9 @@ def _run(job: dict[str, Any]) -> None:
         os.chdir(job["directory"])
         os.environ.update(job["env"])
         points = Points(job["kill_at"], job["delay"], Path(f"points-{job['verb']}"))
-        points.before(httpx.Client, "request", lambda *args, **_: f"call {str(args[2]).rpartition('/')[2]}")
+        points.before(httpx.Client, "request", lambda *args, **words: f"call {_last_part(*args, **words)}")
         points.before(CompshareApi, "once", lambda _, action, *__: f"call {action}")
+        points.before(URLLib3Session, "send", lambda _, request: f"call {_aws_operation(request)}")
         for write in WRITES:
             points.before(Ledger, write, lambda *args, write=write, **words: f"{write} {args[2:]} {sorted(words)}")
         _hurry(job["grace"])
@@ -123,6 +151,7 @@ def _hurry(grace: float) -> None:
     instead: list[tuple[object, str, object]] = [
         (Wall, "sleep", lambda self, seconds: sleep(self, min(seconds, 0.01))),
         (orders, "GRACE", timedelta(seconds=grace)),
+        (ec2, "_LITTER", timedelta(0)),
         (renting, "first_contact", lambda *_, **__: _HOST_KEY),
         (renting, "ensure_identity", lambda: Path("id")),
         (up_story, "_bring", _bring),

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -77,12 +77,24 @@ class Forks:
         self._process.communicate(timeout=60)
 
 
+class Provider(Protocol):
+    """A simulated one. `account` has `boxes`, `live()` and `billing()`."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads to it."""
+
+    @property
+    def account(self) -> Any:  # noqa: ANN401 - each has its own
+        """Where boxes are rented."""
+
+
 @dataclass
 class Try:
     """One account, one directory, and stories on them."""
 
     forks: Forks
-    sim: Sim
+    sim: Sim | Provider
     directory: Path
     grace: float = 0.2
 
