@@ -151,17 +151,16 @@ def _a_box_of_that_name_is_left_alone(story: Story) -> None:
 
 def _nothing_is_open(story: Story) -> None:
     """Only 127.0.0.1 listens, and no key or password is in a command line, a log or a file for others."""
-    processes = story.home()
-    listening = {
-        connection.laddr.ip
-        for process in processes
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening, words = set(), []
+    for process in story.home():
+        # Some live for a moment only.
+        with suppress(psutil.NoSuchProcess):
+            words += process.cmdline()
+            connections = process.net_connections("tcp")
+            listening |= {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
     assert listening == {"127.0.0.1"}
     secrets = [*story.keys.values(), story.password]
-    words = " ".join(" ".join(process.cmdline()) for process in processes)
-    assert not [secret for secret in secrets if secret in words]
+    assert not [secret for secret in secrets if secret in " ".join(words)]
     for place, below, names in os.walk(story.gpubox.home / ".local/share/gpubox"):
         below[:] = [name for name in below if name not in {"envs", "controller", "bundles"}]
         for path in (Path(place, name) for name in names):
