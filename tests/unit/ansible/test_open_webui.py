@@ -42,6 +42,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
         done = runner.play(tasks, "-i", str(place / "hosts.yml"), "--limit", "!localhost", "--forks", "2", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "sk-hunter2" not in done.stdout + done.stderr
+    assert "there is no `/nowhere` on this box" in done.stdout
     return {name: box.told() for name, box in boxes.items()}
 
 
@@ -60,7 +61,8 @@ def test_command_line_and_environment(case: str, specs: Specs) -> None:
     assert "sk-hunter2" not in " ".join(service["argv"])
     assert service["health_url"] == f"http://127.0.0.1:{wanted['port']}/health"
     assert service["precious"] == [
-        f"{root}/open-webui/{name}" for name in ("data/webui.db", "data/uploads", "secret-key", "admin-password")
+        f"{root}/open-webui/{name}"
+        for name in ("data/webui.db", "data/uploads", "secret-key", "admin-password", "version.json")
     ]
 
 
@@ -69,6 +71,16 @@ def test_another_secret_key_restarts_the_service_and_is_not_told_in_clear(specs:
     assert len(service["env"]["GPUBOX_SECRET_KEY_REVISION"]) == 16
     assert "sk-hunter2-secret" not in json.dumps(service)
     assert "sk-hunter2-password" not in json.dumps(service)
+
+
+def test_snapshots_are_a_service_of_their_own_where_they_are_wanted(specs: Specs) -> None:
+    service = specs["several-engines"]["open-webui-snapshots"]
+    root = service["cwd"].removesuffix("/open-webui")
+    words = (
+        f"{root}/controller/bin/python -s -P -m webui_box snapshots {root} --to /nowhere/web-ui --name mybox --every 60"
+    )
+    assert service["argv"] == words.split()
+    assert not [name for name in specs if name != "several-engines" and "open-webui-snapshots" in specs[name]]
 
 
 def test_environment(specs: Specs) -> None:
