@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from gpubox import backups, snapshots
+from filelock import FileLock
+
+from gpubox import backups, paths, snapshots
 from gpubox.errors import Unreachable
 from gpubox.history.about import ABOUT, About
-from gpubox.snapshot_daemon import run
+from gpubox.ledger import Ledger
+from gpubox.remote import tunnel_files
+from gpubox.remote.process import Process
+from gpubox.remote.tunnel_files import State
+from gpubox.snapshot_daemon import every_of, run, tunnel_open
+from waits import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,3 +161,31 @@ def test_it_ends_when_the_box_file_wants_none_any_more() -> None:
     clock = Clock()
     run("mybox", wanted=lambda: True, every=lambda: None, take=clock.take, now=lambda: NOON, pause=clock.pause)
     assert clock.taken == []
+
+
+def test_two_processes_never_do_it_at_once(tmp_path: Path) -> None:
+    """The second ends at once; without the lock it would go on for as long as the tunnel is open."""
+    box_file = tmp_path / "mybox.yml"
+    box_file.write_text("provider: attach\nengine: vllm\nmodel: small-gpt\nweb_ui: {snapshots: {every: 15m}}\n")
+    with Ledger() as ledger:
+        ledger.add("mybox", "attach", state="running", box_file=box_file)
+    directory = paths.box_dir("mybox")
+    now = NOON.isoformat()
+    state = State(Process.me(), None, "connected", now, 0, None, None, None, ())
+    tunnel_files.write(directory / tunnel_files.STATE, state)
+    assert (tunnel_open("mybox"), every_of("mybox")) == (True, EVERY)
+    argv = [sys.executable, "-m", "gpubox.snapshot_daemon", "mybox"]
+    with FileLock(directory / "snapshots.lock"):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert snapshots.looked_at("mybox") is None
+
+
+def test_the_process_ends_with_the_tunnel_and_when_it_is_told_to() -> None:
+    snapshots.begin("mybox")
+    started = snapshots.running("mybox")
+    # No tunnel is open, so it ends by itself; and nothing is left of it when it is ended.
+    until(lambda: snapshots.running("mybox") is None, "its end")
+    snapshots.end("mybox")
+    assert started is None or not started.alive()
+    assert not (paths.box_dir("mybox") / "snapshots.json").exists()
