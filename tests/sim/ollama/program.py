@@ -294,6 +294,8 @@ class Handler(BaseHTTPRequestHandler):
     def say(self, value: object, status: int = 200) -> None:
         body = b"" if value is None else value.encode() if isinstance(value, str) else json.dumps(value).encode()
         self.send_response(status)
+        # open-webui reads JSON that is called JSON only.
+        self.send_header("Content-Type", "text/plain" if isinstance(value, str) else "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

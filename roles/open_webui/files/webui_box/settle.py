@@ -16,6 +16,8 @@ from webui_box.served import Served
 from webui_box.start import Place
 
 _EVERY = 0.5
+# How long the web UI may not show the models of an engine that answers, in seconds.
+_MODELS_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def settle(request: Request) -> dict[str, Any]:
         raise Trouble(f"agents are not as they shall be: {', '.join(done)}; converge this box again")
     notes, up = engines.look(request.root, request.service)
     models = api.models()
+    # An engine that has them and a web UI that does not understand it: more time does not help.
+    deadline = min(deadline, time.monotonic() + _MODELS_PATIENCE)
     while up and not models and time.monotonic() < deadline:
         time.sleep(_EVERY)
         models = api.models()
