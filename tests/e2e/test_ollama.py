@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from e2e.cli import wait_for
 from e2e.conftest import adopt
 from e2e.test_plain_ansible import ansible, counts
 from sim import ollama
+from sim.hub import hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +93,39 @@ def test_from_an_empty_box_to_an_answer(
     ansible(gpubox, *playbook("remove"))
     assert box.exec(f"ls {ROOT}/ollama {ROOT}/envs/ollama {ROOT}/lib/ollama").exit_code != 0
     assert not [line for line in box.processes() if "bin/ollama" in line]
+
+
+HUB_BOX = """
+provider: attach
+engine: ollama
+model: {source: modelscope, id: me/tiny-GGUF, quant: Q4_K_M}
+ollama: {version: VERSION, port: PORT, env: {OLLAMA_SIM: /root/sim/plan.json}}
+"""
+
+
+@pytest.mark.timeout(900)
+def test_a_gguf_from_a_hub(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes]) -> None:
+    """A job fetches it, another gives it to Ollama, it answers; another quantization takes its place."""
+    box = adopt(gpubox, boxes(**offline("controller", "zstandard==0.25.0") | {"network": "host"}))
+    program = (Path(ollama.__file__).parent / "program.py").read_text()
+    box.write(f"{ROOT}/ollama/{VERSION}/bin/ollama", program, mode=0o755)
+    box.write(PLAN, json.dumps({"models": {}}))
+    # The hub is on this machine, and so the box shares its ports.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    text = HUB_BOX.replace("VERSION", f'"{VERSION}"').replace("PORT", port)
+    gpubox.box_file("mybox", text)
+    files = {f"tiny-{quant}.gguf": f"GGUF {quant}".encode() for quant in ("Q4_K_M", "Q8_0")}
+    with hub({"me/tiny-GGUF": files}) as server:
+        gpubox.env.update(server.environment)
+        gpubox("up", "mybox")
+        assert gpubox.json("chat", "mybox", "hello")["model"] == "tiny-gguf:latest"
+        assert "GGUF Q4_K_M" in box.exec(f"cat {ROOT}/ollama/models/blobs/*").stdout
+        gpubox.box_file("mybox", text.replace("Q4_K_M", "Q8_0"))
+        gpubox("up", "mybox")
+        assert "GGUF Q8_0" in box.exec(f"cat {ROOT}/ollama/models/blobs/*").stdout
+        assert gpubox.json("chat", "mybox", "hello")["model"] == "tiny-gguf:latest"
 
 
 def killed_while_pulling(gpubox: Gpubox, box: TestBox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,17 @@ def test_starts_one_job_for_each_and_hands_the_revision_on(ansible: Ansible, ser
     # Nothing was fetched yet, and a second converge starts nothing.
     assert "changed: [" in out.partition("once more")[0]
     assert "changed: [" not in out.partition("once more")[2]
+
+
+def test_another_quantization_of_a_commit_is_another_model(ansible: Ansible, server: HubServer) -> None:
+    """The engine restarts, or is given it, when this word changes."""
+    told = {"ansible.builtin.debug": {"msg": "serves {{ gpubox_model_revision }}."}}
+    quants = (role("start", server, {"quant": quant}) for quant in ("Q4_K_M", "Q8_0", "Q4_K_M"))
+    out = play(ansible, *(step for quant in quants for step in (quant, told)))
+    first, second, third = re.findall(r"serves (\S+)\.", out)
+    assert first == third
+    assert first != second
+    assert first.partition("-")[0] == second.partition("-")[0] == server.repos["o/m"].commits[-1].id
 
 
 def test_a_fresh_box_in_check_mode_has_no_program_yet(tmp_path: Path, server: HubServer) -> None:
