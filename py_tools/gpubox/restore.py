@@ -122,31 +122,32 @@ def restore(name: str, source: Path | None = None, *, board: Board, force: bool 
 
 def _put_back(record: BoxRecord, place: Path, manifest: Manifest, board: Board, *, force: bool) -> RestorePlan:
     name, login, root = record.name, Login.of(record), _root(record.root, record.name)
-    with (
-        board.step("put it back") as step,
-        Shared.of(login) as shared,
-        Session(login, root, "receive", line=shared.first) as session,
-    ):
-        intent = _plan(name, place, manifest, session)
-        refuse(intent, force=force)
-        sent = 0
-        try:
-            session.call({"do": "stop", "services": intent.stops})
+    with Shared.of(login) as shared, Session(login, root, "receive", line=shared.first) as session:
+
+        def over(ask: _Ask) -> dict[str, Any]:
+            return _again(session, login, root, ask)
+
+        with board.step("put it back") as step:
+            intent = _plan(name, place, manifest, session)
+            refuse(intent, force=force)
+            sent = 0
 
             def on_bytes(size: int) -> None:
                 nonlocal sent
                 sent += size
                 step.say(f"{sent / 2**20:.1f} of {intent.size / 2**20:.1f} MiB")
 
-            with Push(login, root, on_bytes, shared=shared) as push:
-                push.send([_outgoing(place, placed) for placed in intent.writes])
-        finally:
-            if starts := intent.starts:
-                _again(session, login, root, lambda line: line.call({"do": "start", "services": starts}))
-        if push.bad:
-            raise _failure(name, push.bad)
-        step.say(f"{len(intent.writes)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 compared on the box")
-        return _proved(intent, board, lambda ask: _again(session, login, root, ask))
+            try:
+                session.call({"do": "stop", "services": intent.stops})
+                with Push(login, root, on_bytes, shared=shared) as push:
+                    push.send([_outgoing(place, placed) for placed in intent.writes])
+            finally:
+                if starts := intent.starts:
+                    over(lambda line: line.call({"do": "start", "services": starts}))
+            if push.bad:
+                raise _failure(name, push.bad)
+            step.say(f"{len(intent.writes)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 compared on the box")
+        return _proved(intent, board, over)
 
 
 def _proved(intent: RestorePlan, board: Board, over: Callable[[_Ask], dict[str, Any]]) -> RestorePlan:
