@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -51,6 +53,65 @@ def test_shutdown_leaves_nothing(own_root: Root, spec: Spec, tmp_path: Path) -> 
     assert not alive(int((tmp_path / "pid").read_text()))
     assert own_root.service("web")["state"] == "stopped"
     assert own_root.boxctl("shutdown") == {"services": [], "jobs": [], "killed": [], "left": 0}
+
+
+def test_two_shutdowns_at_once_end_well(own_root: Root, spec: Spec, tmp_path: Path) -> None:
+    """As after a `gpubox down` that was killed, whose shutdown goes on: the second one waits, and neither ends the
+    other."""
+    own_root.boxctl("boot")
+    slow = (
+        f"trap ': > {tmp_path}/told; until [ -e {tmp_path}/enough ]; do sleep 0.1; done; exit' TERM; sleep 1000 & wait"
+    )
+    own_root.boxctl("job", "start", "work", stdin=spec(slow, key="1", stop_seconds=60))
+    first = own_root.popen("shutdown")
+    until((tmp_path / "told").exists)
+    second = own_root.popen("shutdown")
+    until(lambda: _waits_for_a_lock(second.pid))
+    # Somebody logs in meanwhile, too.
+    hook = own_root.popen("boot", "--hook")
+    assert json.loads(hook.communicate(timeout=60)[0]) == {"changed": False, "supervisord": None}
+    (tmp_path / "enough").touch()
+    told = [json.loads(each.communicate(timeout=120)[0]) for each in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert [(one["jobs"], one["killed"], one["left"]) for one in told] == [(["work"], [], 0), ([], [], 0)]
+    assert bearing(f"GPUBOX_ROOT={own_root.path}") == []
+
+
+def test_a_login_that_was_about_to_start_everything_sees_the_shutdown(own_root: Root) -> None:
+    own_root.boxctl("boot")
+    own_root.boxctl("shutdown")
+    mark = own_root.path / "supervisor" / "stop"
+    before = mark.read_text()
+    mark.unlink()
+    with (own_root.path / "supervisor" / "boot.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # It has seen that nobody has shut the box down, and is overtaken.
+        hook = own_root.popen("boot", "--hook")
+        until(lambda: _waits_for_a_lock(hook.pid))
+        mark.write_text(before)
+    assert json.loads(hook.communicate(timeout=60)[0]) == {"changed": False, "supervisord": None}
+    assert own_root.boxctl("boot", "--check")["changed"]
+    assert mark.read_text() == before
+
+
+def test_who_asks_for_something_while_all_ends_is_no_process_that_cannot_be_ended(own_root: Root, spec: Spec) -> None:
+    own_root.boxctl("boot")
+    own_root.boxctl("service", "apply", "web", stdin=spec("exec sleep 1000", start_seconds=0))
+    asking = subprocess.Popen(
+        ["sh", "-c", f"while :; do {own_root.path}/bin/boxctl status; done"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert own_root.boxctl("shutdown")["left"] == 0
+    finally:
+        os.killpg(asking.pid, signal.SIGKILL)
+        asking.wait()
+
+
+def _waits_for_a_lock(pid: int) -> bool:
+    return re.search(rf"-> .* {pid} ", Path("/proc/locks").read_text()) is not None
 
 
 def test_services_come_back_at_boot_but_not_at_a_login_after_a_shutdown(own_root: Root, spec: Spec) -> None:

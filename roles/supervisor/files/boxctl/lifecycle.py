@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -17,6 +19,7 @@ from boxctl.rpc import NotRunningError, Supervisord
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LOCK = "boot.lock"
 _BOOT_TIMEOUT = 30.0
 _STOP_TIMEOUT = 20.0
 # What services and jobs may see of the environment in which the keeper was started: the same after a login, a converge
@@ -33,12 +36,14 @@ def boot(layout: Layout, *, hook: bool = False) -> dict[str, Any]:
 
     From the box's boot `hook` nothing is started that was shut down since this boot.
     """
-    # An empty mark is one for which a full disk had no room.
-    if hook and layout.stop_mark.exists() and layout.stop_mark.read_text().strip() in {"", boot_mark().strip()}:
+    if hook and _was_shut_down(layout):
         return {"changed": False, "supervisord": None}
-    changed = keeper_pid(layout) is None
+    changed = keeper_pid(layout) is None or layout.stop_mark.exists()
     if changed:
-        with files.lock(layout.supervisor / "boot.lock"):
+        # A shutdown that is under way comes to its end first.
+        with files.lock(layout.supervisor / _LOCK):
+            if hook and _was_shut_down(layout):
+                return {"changed": False, "supervisord": None}
             layout.stop_mark.unlink(missing_ok=True)
             if keeper_pid(layout) is None:
                 _start_keeper(layout)
@@ -67,36 +72,14 @@ def shutdown(layout: Layout) -> dict[str, Any]:
     """End every service and job, supervisord and the keeper, then whatever else bears this root's mark.
 
     `{"services", "jobs", "killed", "left"}`: what ran, what did not end by itself, how many are left (0). Raises
-    `BoxctlError` when something cannot be ended.
+    `BoxctlError` when something cannot be ended. Whoever else is about to do this, or to start the keeper, waits.
     """
-    from boxctl import jobs
-
     layout.make()
-    marked = _leave_mark(layout)
-    ran = _running_services(layout)
-    working = {name: state for name in jobs.names(layout) if (state := jobs.read(layout, name))["state"] == "running"}
-    for state in working.values():
-        processes.send(int(state["pid"]), signal.SIGTERM)
-    patience = max([_STOP_TIMEOUT, *(_stop_seconds(layout, name) + 10 for name in (*ran, *working))])
-    supervisord = _end_supervisord(layout, by_keeper=not marked)
-
-    def busy() -> bool:
-        jobs_left = any(jobs.read(layout, name)["state"] == "running" for name in working)
-        return jobs_left or keeper_pid(layout) is not None or processes.look(supervisord) is not None
-
-    _until(lambda: not busy(), patience)
-    mark = f"GPUBOX_ROOT={layout.root}"
-    killed = [{"pid": pid, "command": processes.command(pid)} for pid in processes.marked([mark])]
-    processes.end(lambda: processes.marked([mark]), grace=3.0)
-    left = [{"pid": pid, "command": processes.command(pid)} for pid in processes.marked([mark])]
-    if left:
-        words = ", ".join(f"{item['pid']} ({item['command'] or 'no command line'})" for item in left)
-        raise BoxctlError(
-            f"{len(left)} processes cannot be ended: {words}", hint="power the box off", more={"left": len(left)}
-        )
-    # supervisord makes its socket under another name first: one that a power cut left lies there for good.
-    shutil.rmtree(layout.socket.parent, ignore_errors=True)
-    return {"services": ran, "jobs": sorted(working), "killed": killed, "left": 0}
+    with contextlib.ExitStack() as held:
+        # A read-only disk takes no lock, nor does a full one that never had it.
+        with contextlib.suppress(OSError):
+            held.enter_context(files.lock(layout.supervisor / _LOCK))
+        return _end_all(layout)
 
 
 def environment(root: str) -> dict[str, str]:
@@ -112,6 +95,51 @@ def environment(root: str) -> dict[str, str]:
     found = {} if "SSL_CERT_FILE" in kept or not Path(_CERTIFICATES).exists() else {"SSL_CERT_FILE": _CERTIFICATES}
     home = {"HOME": str(Path("~").expanduser()), "LANG": "C.UTF-8"}  # PID 1 may have neither
     return {**home, **kept, **found, "PATH": path.strip(":"), "GPUBOX_ROOT": root}
+
+
+def _end_all(layout: Layout) -> dict[str, Any]:
+    from boxctl import jobs
+
+    marked = _leave_mark(layout)
+    ran = _running_services(layout)
+    working = {name: state for name in jobs.names(layout) if (state := jobs.read(layout, name))["state"] == "running"}
+    for state in working.values():
+        processes.send(int(state["pid"]), signal.SIGTERM)
+    patience = max([_STOP_TIMEOUT, *(_stop_seconds(layout, name) + 10 for name in (*ran, *working))])
+    supervisord = _end_supervisord(layout, by_keeper=not marked)
+
+    def busy() -> bool:
+        jobs_left = any(jobs.read(layout, name)["state"] == "running" for name in working)
+        return jobs_left or keeper_pid(layout) is not None or processes.look(supervisord) is not None
+
+    _until(lambda: not busy(), patience)
+    killed = [{"pid": pid, "command": processes.command(pid)} for pid in _marked(layout)]
+    told = processes.end(lambda: _marked(layout), grace=3.0)
+    # Not what somebody who has just logged in asks for: it came when all others had ended.
+    left = [{"pid": pid, "command": processes.command(pid)} for pid in _marked(layout) if pid in told]
+    if left:
+        words = ", ".join(f"{item['pid']} ({item['command'] or 'no command line'})" for item in left)
+        raise BoxctlError(
+            f"{len(left)} processes cannot be ended: {words}", hint="power the box off", more={"left": len(left)}
+        )
+    # supervisord makes its socket under another name first: one that a power cut left lies there for good.
+    shutil.rmtree(layout.socket.parent, ignore_errors=True)
+    return {"services": ran, "jobs": sorted(working), "killed": killed, "left": 0}
+
+
+def _marked(layout: Layout) -> list[int]:
+    """What runs on behalf of this root, but for those who wait for the lock: a login's hook, another shutdown."""
+    return [pid for pid in processes.marked([f"GPUBOX_ROOT={layout.root}"]) if not _waits(processes.command_words(pid))]
+
+
+def _waits(words: list[str]) -> bool:
+    return any(pair in {("boxctl", "boot"), ("boxctl", "shutdown")} for pair in itertools.pairwise(words))
+
+
+def _was_shut_down(layout: Layout) -> bool:
+    """Since the box booted."""
+    # An empty mark is one for which a full disk had no room.
+    return layout.stop_mark.exists() and layout.stop_mark.read_text().strip() in {"", boot_mark().strip()}
 
 
 def _start_keeper(layout: Layout) -> None:
@@ -137,6 +165,8 @@ def _answer(layout: Layout) -> int:
         try:
             return Supervisord(layout).pid()
         except NotRunningError:
+            if layout.stop_mark.exists():
+                raise BoxctlError("it was shut down meanwhile", hint="`boxctl boot` once more") from None
             if time.monotonic() > deadline:
                 said = files.tail(layout.supervisor / "keeper.log", 500).decode("utf-8", "replace").strip()
                 words = f"supervisord did not start within {_BOOT_TIMEOUT:g} s: {said or 'no message'}"
