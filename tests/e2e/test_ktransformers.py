@@ -30,6 +30,23 @@ if TYPE_CHECKING:
     from e2e.cli import Gpubox
 
 ROOT, HUB, LINKS = "/root/autodl-tmp/gpubox", "/opt/hub", "/opt/standins"
+# Answers with the 18th line of what it is asked.
+ENGINE = """
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self, answer={}):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        lines = body["messages"][-1]["content"].splitlines()
+        said = "!!!!" if Path("/root/dumb").exists() else lines[17]
+        self.do_GET({"choices": [{"message": {"content": said}}]})
+HTTPServer(("127.0.0.1", 10002), Handler).serve_forever()
+"""
 TOOLS = ["setuptools==80.9.0", "wheel==0.45.1"]
 EXTENSIONS = ["cpuinfer_ext", "KTransformersOps", "vLLMMarlin"]
 SETUP = f"""\
@@ -164,6 +181,25 @@ def test_what_was_built_goes_to_the_next_box(gpubox: Gpubox, make_box: Callable[
     assert second.exec(f"{python} -c 'import ktransformers, cpuinfer_ext, flashinfer'").exit_code == 0
 
 
+def verified(gpubox: Gpubox, box: TestBox) -> None:
+    """`tasks_from: verify` looks at what was built, at the weights, and asks the server, which a stand-in is."""
+    box.write("/root/engine.py", ENGINE)
+    argv = ["/usr/bin/python3", "/root/engine.py"]
+    spec = {"argv": argv, "port": 10002, "health_url": "http://127.0.0.1:10002/v1/models"}
+    applied = box.exec(f"{ROOT}/bin/boxctl service apply ktransformers", stdin=json.dumps(spec).encode())
+    assert applied.exit_code == 0, applied.stderr
+    recap = play(gpubox, "verify")
+    assert (recap["failed"], recap["changed"]) == (0, 0)
+    # An engine that got quick and dumb.
+    box.exec("touch /root/dumb")
+    with pytest.raises(AssertionError, match="it answers, and wrongly"):
+        play(gpubox, "verify")
+    box.exec("rm /root/dumb; mv /root/model/r1-00002-of-00002.gguf /root/model/away")
+    with pytest.raises(AssertionError, match="lacks 1 of the 2 parts"):
+        play(gpubox, "verify")
+    box.exec("mv /root/model/away /root/model/r1-00002-of-00002.gguf")
+
+
 def test_what_needs_no_gpu_is_done_and_the_rest_refused(gpubox: Gpubox, make_box: Callable[[str], TestBox]) -> None:
     box = make_box("mybox")
     assert play(gpubox, "environment", "build", check=True)["failed"] == 0
@@ -186,6 +222,7 @@ def test_what_needs_no_gpu_is_done_and_the_rest_refused(gpubox: Gpubox, make_box
     assert "lacks 1 of the 2 parts" in box.exec(start).stderr
     box.exec("printf 'GGUF' >/root/model/r1-00002-of-00002.gguf")
     assert box.exec(start).stdout.strip() == "up"
+    verified(gpubox, box)
     box.exec(f"sed -i s/2.8.0/2.9.1/ {ROOT}/envs/ktransformers/lib/python3.*/site-packages/torch/version.py")
     assert "built for torch 2.8.0+cu130, and the environment has 2.9.1+cu130 now" in box.exec(start).stderr
 

@@ -8,6 +8,7 @@ the place of 377 GiB; the hub is simulated.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,6 +67,12 @@ def packages(place: Path, wishes: Wishes, requirements: list[str]) -> Packages:
     return Packages(place, wishes)
 
 
+def starter(template: str) -> str:
+    """The file as it stands, but for its web UI: that has stories of its own, and boxes with this machine's network
+    would share its port."""
+    return re.sub(r"^web_ui: true.*\n", "", starter_text("mybox", template), flags=re.MULTILINE)
+
+
 def jobs(gpubox: Gpubox) -> dict[str, str]:
     return {job["name"]: job["state"] for job in gpubox.json("status", "mybox")["jobs"]}
 
@@ -85,7 +92,7 @@ def test_vllm(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes],
     standins = packages(tmp_path / "standins", offline("controller"), ["vllm==0.19.1", "transformers==4.57.6"])
     box = adopt(gpubox, standins.box(boxes, data_size=64 << 30))
     recorded.card(box)
-    gpubox.box_file("mybox", starter_text("mybox", "4090-vllm"))
+    gpubox.box_file("mybox", starter("4090-vllm"))
     with hub({"Qwen/Qwen3-8B-AWQ": repo(tiny_model(tmp_path / "model"))}) as server:
         gpubox.env.update(server.environment)
         refused = gpubox("up", "mybox", code=1).stderr
@@ -102,7 +109,7 @@ def test_vllm(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes],
 @pytest.mark.timeout(900)
 def test_ollama(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes]) -> None:
     """No step of it needs a GPU by itself: it comes to its end."""
-    box = adopt(gpubox, boxes(**offline("controller", "zstandard==0.25.0") | {"data_size": 64 << 30}))
+    box = adopt(gpubox, boxes(**offline("controller", "open_webui", "zstandard==0.25.0") | {"data_size": 64 << 30}))
     recorded.card(box)
     pinned = yaml.safe_load((paths.content() / "roles/ollama/vars/versions.yml").read_text())
     version = pinned["ollama_versions"]["ollama"]
@@ -112,7 +119,7 @@ def test_ollama(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes
     box.write("/root/sim/plan.json", json.dumps({"models": {"deepseek-r1:8b": [4_000_000, 500]}}))
     start = '#!/bin/sh\nOLLAMA_SIM=/root/sim/plan.json exec /usr/bin/python3 /root/sim/ollama.py "$@"\n'
     box.write(f"{ROOT}/ollama/{version}/bin/ollama", start, mode=0o755)
-    gpubox.box_file("mybox", starter_text("mybox", "4090-ollama"))
+    gpubox.box_file("mybox", starter("4090-ollama"))
 
     gpubox("up", "mybox")
     answer = gpubox.json("chat", "mybox", "hello")
@@ -135,7 +142,7 @@ def test_ktransformers_r1(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[.
     wheel = "flash_attn-2.7.4.post1+cu12torch2.6cxx11abiFALSE-cp311-cp311-linux_x86_64.whl"
     # GitHub is not to be reached: fetched already, as after an `up` that was cut off.
     box.exec(f"mkdir -p {ROOT}/cache/wheels && cp {LINKS}/flash_attn-2.7.4.post1-*.whl '{ROOT}/cache/wheels/{wheel}'")
-    gpubox.box_file("mybox", starter_text("mybox", "4090-ktransformers-r1"))
+    gpubox.box_file("mybox", starter("4090-ktransformers-r1"))
     config = {"config.json": b'{"model_type": "deepseek_v3"}', "tokenizer.json": b"{}", "model-1.safetensors": b"no"}
     with hub({"unsloth/DeepSeek-R1-GGUF": repo(_gguf()), "deepseek-ai/DeepSeek-R1": repo(config)}) as server:
         gpubox.env.update(server.environment)
@@ -162,7 +169,7 @@ def test_ktransformers_r1(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[.
 def _of_ktransformers(tmp_path: Path, offline: Callable[..., Wishes]) -> Packages:
     listed = (paths.content() / "roles/ktransformers/files/requirements/v0.3.2.txt").read_text().splitlines()
     tools = [line for line in listed if line.startswith(("setuptools==", "wheel==", "packaging=="))]
-    standins = packages(tmp_path / "standins", offline("controller", *tools), [*listed, "einops==0.8.1"])
+    standins = packages(tmp_path / "standins", offline("controller", "open_webui", *tools), [*listed, "einops==0.8.1"])
     torch = {
         "torch/__init__.py": "",
         "torch/version.py": "__version__ = '2.6.0+cu124'\ncuda = '12.4'\n",

@@ -90,6 +90,17 @@ def test_reasoning_counts_as_an_answer(ansible: Ansible) -> None:
         assert ansible.results([ready(ansible, server.url)])[0]["answer"] == "Let me think"
 
 
+def test_an_engine_that_answers_wrongly_is_not_ready(ansible: Ansible) -> None:
+    ansible.state("services", "vllm", state="running", restarts=0)
+    with engine(completion("Harbour!", reasoning_content="Box 17...")) as right, engine(completion("!!!!")) as wrong:
+        wanted = {"expect": "harbour", "max_tokens": 512}
+        good, bad = ansible.results([ready(ansible, right.url, **wanted), ready(ansible, wrong.url, **wanted)])
+    assert good["ready"]
+    assert right.asked[0]["max_tokens"] == 512
+    assert "it answers, and wrongly: `harbour` is not in '!!!!'" in bad["msg"]
+    assert len(wrong.asked) == 1
+
+
 def test_gives_up_where_asking_again_is_no_use(ansible: Ansible) -> None:
     ansible.state("services", "vllm", state="running", restarts=0)
     with engine((401, "unauthorized")) as locked, engine((404, "no such model")) as empty:

@@ -27,6 +27,10 @@ options:
   model: {description: Served name of the model., type: str, required: true}
   api_key: {description: Bearer key., type: str}
   prompt: {description: What to ask., type: str, default: "Hello"}
+  expect:
+    description: A word that the answer, reasoning included, has to contain; without it the engine fails at once.
+    type: str
+  max_tokens: {description: Longest answer., type: int, default: 16}
   timeout: {description: Seconds to wait., type: int, default: 1800}
 author: gpubox developers
 attributes:
@@ -66,6 +70,8 @@ ARGUMENTS: dict[str, Any] = {
     "model": {"type": "str", "required": True},
     "api_key": {"type": "str", "no_log": True},
     "prompt": {"type": "str", "default": "Hello"},
+    "expect": {"type": "str"},
+    "max_tokens": {"type": "int", "default": 16},
     "timeout": {"type": "int", "default": 1800},
 }
 
@@ -158,7 +164,7 @@ def ask(wanted: dict[str, Any]) -> str:
         "model": wanted["model"],
         "messages": [{"role": "user", "content": wanted["prompt"]}],
         "temperature": 0,
-        "max_tokens": 16,
+        "max_tokens": wanted["max_tokens"],
     }
     request = urllib.request.Request(  # noqa: S310  (`main` lets only http addresses through)
         f"{wanted['url'].rstrip('/')}/v1/chat/completions",
@@ -176,7 +182,10 @@ def ask(wanted: dict[str, Any]) -> str:
         raise _http(error) from None
     except (OSError, ValueError) as error:
         raise PendingError(str(getattr(error, "reason", error))) from None
-    return _content(text)
+    answer = _content(text)
+    if wanted["expect"] and wanted["expect"].lower() not in answer.lower():
+        raise FinalError(f"it answers, and wrongly: `{wanted['expect']}` is not in {answer[:300]!r}")
+    return answer
 
 
 def _http(error: urllib.error.HTTPError) -> Exception:
@@ -193,10 +202,11 @@ def _content(text: str) -> str:
         message = json.loads(text)["choices"][0]["message"]
     except (ValueError, LookupError, TypeError):
         raise PendingError(f"no chat completion came back, but {text[:300]!r}") from None
-    # A reasoning model can spend all 16 tokens on its reasoning, which engines return beside the content.
-    for field in ("content", "reasoning_content", "reasoning"):
-        if isinstance(message, dict) and str(message.get(field) or "").strip():
-            return str(message[field])
+    # A reasoning model can spend all of its tokens on its reasoning, which engines return beside the content.
+    fields = ("content", "reasoning_content", "reasoning")
+    said = [str(message[name]) for name in fields if isinstance(message, dict) and str(message.get(name) or "").strip()]
+    if said:
+        return "\n".join(said)
     raise PendingError("the completion has no content")
 
 
