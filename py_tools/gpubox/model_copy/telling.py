@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
 from gpubox.errors import LinkLost
 
 if TYPE_CHECKING:
-    import subprocess
     from types import TracebackType
 
     from gpubox.errors import GpuboxError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # The job on the box gives up after 120 s without a word (model_fetch/copied.py).
 _EVERY = 3.0
+_TRIES, _ANSWER = 3, 10.0
 
 
 class Telling:
@@ -70,9 +71,14 @@ class Telling:
         """Raises `LinkLost` when the box could not be told."""
         self._over.set()
         self._thread.join()
-        self._say(words)
+        # What was written to a line that is cut is lost; the program there ends when it has heard the last word.
+        for _ in range(_TRIES):
+            if self._say(words) and self._child is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    if self._child.wait(_ANSWER) == 0:
+                        return
 
-    def _say(self, words: dict[str, Any]) -> None:
+    def _say(self, words: dict[str, Any]) -> bool:
         with self._lock:
             if self._child is None or self._child.poll() is not None:
                 self._child = self._receiver.hold(self._identity)
@@ -83,3 +89,5 @@ class Telling:
             except OSError:
                 child, self._child = self._child, None
                 self._receiver.end(child)
+                return False
+            return True
