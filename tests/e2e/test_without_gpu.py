@@ -119,7 +119,7 @@ def test_ollama(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes
     box.write("/root/sim/plan.json", json.dumps({"models": {"deepseek-r1:8b": [4_000_000, 500]}}))
     start = '#!/bin/sh\nOLLAMA_SIM=/root/sim/plan.json exec /usr/bin/python3 /root/sim/ollama.py "$@"\n'
     box.write(f"{ROOT}/ollama/{version}/bin/ollama", start, mode=0o755)
-    gpubox.box_file("mybox", starter("4090-ollama"))
+    gpubox.box_file("mybox", starter_text("mybox", "4090-ollama"))
 
     gpubox("up", "mybox")
     answer = gpubox.json("chat", "mybox", "hello")
@@ -169,7 +169,7 @@ def test_ktransformers_r1(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[.
 def _of_ktransformers(tmp_path: Path, offline: Callable[..., Wishes]) -> Packages:
     listed = (paths.content() / "roles/ktransformers/files/requirements/v0.3.2.txt").read_text().splitlines()
     tools = [line for line in listed if line.startswith(("setuptools==", "wheel==", "packaging=="))]
-    standins = packages(tmp_path / "standins", offline("controller", "open_webui", *tools), [*listed, "einops==0.8.1"])
+    standins = packages(tmp_path / "standins", offline("controller", *tools), [*listed, "einops==0.8.1"])
     torch = {
         "torch/__init__.py": "",
         "torch/version.py": "__version__ = '2.6.0+cu124'\ncuda = '12.4'\n",
