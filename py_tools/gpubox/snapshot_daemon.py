@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import time
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
     from gpubox.backup import Listed
 
-# On the box: when home had everything last. What runs there makes copies of its own when that is long ago.
-FETCHED = ".fetched"
+# Below the box's root, where no backup looks: when home had everything last. What runs there makes copies of its own
+# when that is long ago.
+FETCHED = "cache/open-webui-fetched"
 _TICK = 1.0
 # The longest wait before a failed fetch is tried again.
 _AGAIN = timedelta(minutes=5)
@@ -103,7 +105,8 @@ def fetch(name: str) -> None:
         )
         new = snapshots.settle(name, done.place, begun)
     with Host(Login.of(record)) as host:
-        host.run(f"touch {record.root}/{PLACE}/{FETCHED}")
+        mark = shlex.quote(f"{record.root}/{FETCHED}")
+        host.run(f'mkdir -p "$(dirname {mark})" && touch {mark}')
     words = f"{done.files} files, {done.fetched} bytes fetched" if new else "nothing has changed"
     say(f"{begun.isoformat(timespec='seconds')} {words}")
 

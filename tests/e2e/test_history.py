@@ -165,7 +165,7 @@ def _snapshots_at_home(ui: Ui, wanted: dict[str, Any]) -> None:
     # As if a minute had gone by.
     (place / ".looked").write_text("2026-01-01T00:00:00+00:00")
     until(has_all, "a snapshot of all chats", 120)
-    assert ui.box.exec(f"test -e {PLACE}/.fetched").exit_code == 0
+    assert ui.box.exec(f"test -e {ROOT}/cache/open-webui-fetched").exit_code == 0
     newest = max(str(each) for each in place.iterdir() if each.name[0] == "2")
     files = ui.tool.json("restore", "mybox", newest, "--dry-run")["files"]
     assert {each["target"].startswith(f"{PLACE}/") for each in files} == {True}
@@ -179,7 +179,7 @@ def _snapshots_on_the_box(ui: Ui, wanted: dict[str, Any]) -> None:
     ui.tool("tunnel", "--stop")
     assert not (ui.tool.home / ".local/share/gpubox/boxes/mybox/snapshots.json").exists()
     # As if that were a minute ago.
-    ui.box.exec(f"rm {PLACE}/.fetched")
+    ui.box.exec(f"rm {ROOT}/cache/open-webui-fetched")
     until(lambda: ui.box.exec(f"ls {DISK}/web-ui/mybox/2*/manifest.json").exit_code == 0, "a snapshot on the disk", 180)
     boxctl = f"{ROOT}/bin/boxctl service"
     ui.box.exec(f"{boxctl} stop open-webui && rm -r {PLACE} && mkdir -m 700 {PLACE}")

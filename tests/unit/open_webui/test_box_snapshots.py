@@ -107,7 +107,8 @@ class Clock:
     def run(self, world: World, minutes: int, *, laptop: bool = False) -> list[str]:
         """People write all the time; the laptop fetches every ten minutes, or not at all."""
         end = self.now + timedelta(minutes=minutes)
-        fetched = world.place / FETCHED
+        fetched = self.asked.root / FETCHED
+        fetched.parent.mkdir(exist_ok=True)
 
         def pause(seconds: float) -> None:
             self.now += timedelta(seconds=seconds)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # As at home: a quarter of a day at every 15 minutes, and two weeks of days.
 KEPT, DAYS = 24, 14
-# Touched from home, when it had everything.
-FETCHED = ".fetched"
+# Below gpubox's root, where no backup looks: touched from home, when it had everything.
+FETCHED = "cache/open-webui-fetched"
 _FORMAT = 1
 _NAME = "%Y%m%dT%H%M%SZ"
 _TICK = 5.0
@@ -80,7 +80,7 @@ def run(
     while forever():
         at = now()
         every = timedelta(seconds=asked.every)
-        last = max((each for each in (looked, newest(asked.below), _fetched(asked.place)) if each), default=None)
+        last = max((each for each in (looked, newest(asked.below), _fetched(asked.root)) if each), default=None)
         if last is None or at - last >= every or last - at > every:
             looked = at
             try:
@@ -278,9 +278,9 @@ def _whole(below: Path) -> dict[Path, datetime]:
     return found
 
 
-def _fetched(place: Path) -> datetime | None:
+def _fetched(root: Path) -> datetime | None:
     try:
-        return datetime.fromtimestamp((place / FETCHED).stat().st_mtime, UTC)
+        return datetime.fromtimestamp((root / FETCHED).stat().st_mtime, UTC)
     except OSError:
         return None
 
