@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpubox import backup as saving
 from gpubox import backups, orders, prices, receipt
@@ -212,12 +212,7 @@ def _stop(record: BoxRecord) -> int:
     """End everything on the box; how many of its processes are left."""
     try:
         with Host(Login.of(record)) as host:
-            boxctl = Boxctl(host, record.root or "")
-            try:
-                answer = boxctl.call("shutdown", timeout=180, retry=True)
-            except RemoteCommandFailed:
-                # A box that is just booting starts programs while others are being ended; the second time it is up.
-                answer = boxctl.call("shutdown", timeout=180, retry=True)
+            answer: dict[str, Any] = Boxctl(host, record.root or "").call("shutdown", timeout=180, retry=True)
     except RemoteCommandFailed as error:
         raise Refused(
             f"not everything on the box could be stopped: {error.message}",
