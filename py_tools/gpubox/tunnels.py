@@ -86,6 +86,12 @@ def open_for(
     return replace(tunnel, forwards=tuple(opened[wish] for wish in forwards))
 
 
+def how_long(tunnel: OpenTunnel) -> str:
+    """How long a tunnel that was opened with `detach` is there, for a person."""
+    own = tunnel.pid == os.getpid()
+    return "none is needed: the box is on this machine" if own else "they stay open in the background"
+
+
 def listed(name: str | None = None) -> list[OpenTunnel]:
     """The open tunnels of one box, or of all. Raises `UnknownBox`."""
     _known(name)

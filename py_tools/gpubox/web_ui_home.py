@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,6 @@ from filelock import FileLock, Timeout
 from gpubox import power, tunnels, web_ui, web_ui_engines
 from gpubox.boxfile import WebUi, load
 from gpubox.boxfile.web_ui import ADMIN_EMAIL, LOCAL_PORTS
-from gpubox.converge.variables import role_variables
-from gpubox.converge.variables.common import secret
-from gpubox.converge.variables.open_webui import served_model
 from gpubox.errors import (
     BoxFileError,
     ConvergeFailed,
@@ -25,16 +21,16 @@ from gpubox.errors import (
     Unreachable,
     UsageError,
 )
-from gpubox.ledger import BoxRecord, Ledger
+from gpubox.ledger import Ledger
 from gpubox.places import box_of
 from gpubox.providers import provider
 from gpubox.remote import ports
-from gpubox.remote.facts import Facts
 from gpubox.remote.tunnel import list_tunnels
-from gpubox.status import engine, status
+from gpubox.status import status
 from gpubox.up import Up, up
 from gpubox.web_ui import Place
-from gpubox.web_ui_engines import HOME_BOX, Engine, Member
+from gpubox.web_ui_engines import HOME_BOX
+from gpubox.web_ui_member import member_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +39,7 @@ if TYPE_CHECKING:
     from gpubox.boxfile import BoxFile
     from gpubox.converge.progress import Board
     from gpubox.remote.tunnel import OpenTunnel
+    from gpubox.web_ui_engines import Member
 
 # Another `up` may be installing the web UI on a slow line, in seconds.
 _WAIT = 1800.0
@@ -86,7 +83,7 @@ def serve(name: str, *, board: Board, tunnel: OpenTunnel | None, answer: dict[st
         raise UsageError(f"the box file of `{name}` is not there any more", where=name, hint=f"gpubox up {name}")
     web_ui_engines.refuse_a_stranger(name, box)
     with Ledger() as ledger:
-        new = _member(ledger.get(name), box, tunnel, answer)
+        new = member_of(ledger.get(name), box, tunnel, answer)
     try:
         with _alone(board):
             before = web_ui_engines.members()
@@ -115,7 +112,7 @@ def open_ui(name: str, *, board: Board) -> Place | None:
         answer = status(name, board.note)
         with board.step("tunnels") as step:
             tunnel = tunnels.open_for(name, detach=True, say=board.note, answer=answer)
-            step.say("they stay open in the background")
+            step.say(tunnels.how_long(tunnel))
     except Unreachable as error:
         if not _exists():
             raise
@@ -249,45 +246,6 @@ def _runs() -> bool:
 def _promised() -> set[int]:
     """Ports of tunnels, also of those that are just reconnecting."""
     return {forward.local_port for tunnel in list_tunnels() for forward in tunnel.forwards}
-
-
-def _member(record: BoxRecord, box: BoxFile, tunnel: OpenTunnel | None, answer: dict[str, Any]) -> Member:
-    """The box as the web UI is to see it. Raises `UsageError` for an API key that nobody has ever given."""
-    ui = box.web_ui_settings or WebUi()
-    environ = {**_kept(record.name, box), **os.environ}
-    facts = Facts.model_validate(record.facts) if record.facts else None
-    variables = role_variables(
-        box, root=record.root or "", data_dir=record.data_dir or "", facts=facts, record=record, environ=environ
-    )
-    service = engine(answer)
-    forwards = tunnel.forwards if tunnel is not None else ()
-    port = next((part.local_port for part in forwards if service and part.label == service["name"]), None)
-    served = served_model(box, variables)
-    further = (Engine(one.url, secret(one.api_key, environ) if one.api_key else None) for one in ui.engines)
-    return Member(
-        box=record.name,
-        life=record.created_at.isoformat(),
-        web_ui_port=ui.port,
-        admin_email=ui.admin_email,
-        port=port,
-        api_key=str(variables.get(f"{box.engine}_api_key") or "") or None,
-        further=tuple(further),
-        agents={
-            agent.name: {**agent.model_dump(mode="json", exclude_none=True), "base_model": agent.base_model or served}
-            for agent in box.agents
-        },
-    )
-
-
-def _kept(name: str, box: BoxFile) -> dict[str, str]:
-    """API keys of the box's engines from the last time, by their variables: a new terminal has none of them."""
-    known, ui = web_ui_engines.member(name), box.web_ui_settings
-    if known is None or ui is None:
-        return {}
-    own = getattr(getattr(box, box.engine or "", None), "api_key", None)
-    by_url = {engine.url: engine.api_key for engine in known.further}
-    named = {one.api_key: by_url.get(one.url) for one in ui.engines} | {own: known.api_key}
-    return {variable: key for variable, key in named.items() if variable and key}
 
 
 def _say_new_names(of: Sequence[Member], new: Member, board: Board) -> None:

@@ -36,7 +36,7 @@ LAYERS = (
     ("takedown_look", "preparing", "teardown"),
     ("takedown",),
     ("backup", "restore", "model_copy"),
-    ("web_ui", "web_ui_restore"),
+    ("web_ui", "web_ui_member", "web_ui_restore"),
     ("wheelhouse",),
     ("tunnels", "guard", "renting"),
     ("status", "listing", "places", "chat", "receipt", "models", "ollama_registry", "web_ui_line", "snapshots"),

@@ -199,7 +199,7 @@ def _open_tunnels(name: str, result: Up, shown: Board) -> OpenTunnel | None:
         return None
     with shown.step("tunnels") as step:
         tunnel = tunnels.open_for(name, detach=True, say=shown.note, answer=result.status)
-        step.say("they stay open in the background")
+        step.say(tunnels.how_long(tunnel))
     return tunnel
 
 
