@@ -45,6 +45,10 @@ def _keep_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _run() -> None:
+    if sys.argv[1:2] == ["backup"]:
+        from gpubox.cli import early
+
+        early.begin(sys.argv[2:])
     import click
 
     from gpubox.cli.group import gpubox

@@ -42,13 +42,13 @@ def backup_command(
 
         _show_plan(backup.plan(name, search=not declared), as_json=as_json)
         return
-    from gpubox.remote.transfer_line import Shared
+    from gpubox.cli import early
 
     # It logs in while our own libraries are being loaded.
-    with Shared.early(name) or nullcontext() as early, board() as shown:
+    with early.take(name) or nullcontext() as login, board() as shown:
         from gpubox import backup
 
-        done = backup.backup(name, board=shown, to=to, search=not declared, early=early)
+        done = backup.backup(name, board=shown, to=to, search=not declared, early=login)
     for note in done.notes:
         click.echo(f"note: {note}", err=True)
     if as_json:
