@@ -67,20 +67,6 @@ def set_password(name: str, password: str) -> None:
         _write(name, Secrets(password, kept.secret_key if kept else _secret_key()))
 
 
-def forget(name: str) -> None:
-    """Keep nothing for the box `name` any more."""
-    with _locked(name):
-        _file(name).unlink(missing_ok=True)
-        backend = keyring_backend()
-        if backend is not None and _read_keyring(name) is not None:
-            from keyring.errors import KeyringError
-
-            try:
-                backend.delete_password(SERVICE, _entry(name))
-            except KeyringError as error:
-                raise _unusable(name, f"the keyring does not give it up: {error}") from None
-
-
 def where(name: str) -> str:
     """Where they are kept, in words."""
     return f"`{_file(name)}`" if _file(name).exists() else "the keyring of this machine"

@@ -59,6 +59,10 @@ class Story:
             self._signed_in[self.port] = Person(self.port, EMAIL, self.password)
         return self._signed_in[self.port]
 
+    def forget_sign_ins(self) -> None:
+        """Another web UI is there now."""
+        self._signed_in.clear()
+
     def models(self) -> set[str]:
         """What can be chosen there."""
         return {str(model["id"]) for model in self.person().ask("GET", "/api/models")["data"]}
@@ -135,7 +139,8 @@ def test_one_web_ui_at_home_for_two_boxes(story: Story) -> None:
     person = story.person()
     assert first in person.chats()
     second = person.says("还在吗？", model="model-two")
-    _it_is_a_box_like_any(story, {first, second})
+    backup = _it_is_a_box_like_any(story, {first, second})
+    _restored_to_this_machine(story, backup, {first, second})
 
 
 def _a_box_of_that_name_is_left_alone(story: Story) -> None:
@@ -224,8 +229,8 @@ def _the_machine_is_started_anew(story: Story) -> None:
     assert story.models() == {"model-one", "model-two", "诗人", "诗人-(two)"}
 
 
-def _it_is_a_box_like_any(story: Story, chats: set[str]) -> None:
-    """Listed without a price, no guard on it, and taken down with a backup."""
+def _it_is_a_box_like_any(story: Story, chats: set[str]) -> Path:
+    """Listed without a price, no guard on it, and taken down with a backup: its place."""
     gpubox = story.gpubox
     (listed,) = [item for item in gpubox.json("ls") if item["name"] == "laptop"]
     assert (listed["provider"], listed["per_hour"], listed["guard_at"]) == ("local", None, None)
@@ -237,6 +242,23 @@ def _it_is_a_box_like_any(story: Story, chats: set[str]) -> None:
     (kept,) = (gpubox.directory / "gpubox-backups").glob("laptop*/**/web-ui.json")
     assert json.loads(kept.read_text())["rows"]["chat"] >= len(chats)
     assert story.home() == []
+    return kept.parent
+
+
+def _restored_to_this_machine(story: Story, backup: Path, chats: set[str]) -> None:
+    """An empty web UI gives way to the chats that were saved; the same password signs in, and the engine is today's."""
+    gpubox = story.gpubox
+    gpubox("open", "two", "--no-browser")
+    restored = gpubox("restore", "laptop", str(backup)).stderr
+    assert f"{EMAIL} signs in" in restored
+    found = gpubox.json("open", "two", "--no-browser", "--show-password")
+    assert found["password"] == story.password
+    story.port = int(found["url"].rpartition(":")[2])
+    story.forget_sign_ins()
+    assert chats <= set(story.person().chats())
+    assert {"model-two", "诗人-(two)"} <= story.models()
+    story.person().says("我回来了", model="model-two")
+    gpubox("down", "laptop", "--yes")
 
 
 def _free() -> int:

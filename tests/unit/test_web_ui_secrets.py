@@ -77,9 +77,6 @@ def test_without_a_keyring_they_lie_in_a_file_of_ours() -> None:
     assert made.password not in repr(made)
     web_ui_secrets.replace("mybox", MINE)
     assert web_ui_secrets.of("mybox") == MINE
-    web_ui_secrets.forget("mybox")
-    web_ui_secrets.forget("mybox")
-    assert web_ui_secrets.of("mybox") is None
 
 
 def test_with_a_keyring_no_file_has_them(memory: Memory) -> None:
@@ -88,9 +85,6 @@ def test_with_a_keyring_no_file_has_them(memory: Memory) -> None:
     assert not file_of("mybox").exists()
     assert [name for _, name in memory.entries if name.startswith("web-ui-mybox-")]
     assert web_ui_secrets.ensure("mybox") == (made, False)
-    web_ui_secrets.forget("mybox")
-    assert memory.entries == {}
-    web_ui_secrets.forget("mybox")
 
 
 def test_a_locked_keyring_is_passed_over_and_what_was_written_meanwhile_wins(memory: Memory) -> None:

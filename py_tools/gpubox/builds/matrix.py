@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gpubox.builds.versions import minor
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -219,10 +217,6 @@ class Matrix(BaseModel):
         if cuda == self.torch_row(torch).default:
             return None
         return f"https://download.pytorch.org/whl/cu{cuda.replace('.', '')}"
-
-    def cuda_row(self, cuda: str) -> Cuda:
-        """The row of a CUDA release. Raises `KeyError` when it is unknown."""
-        return next_row(row for row in self.cuda if row.cuda == minor(cuda))
 
     def pin(self, build: Literal["cpu", "cuda12", "cuda13"]) -> str:
         """The version of vLLM that the role pins for a build."""
