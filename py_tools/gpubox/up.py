@@ -152,7 +152,7 @@ def _converge(ledger: Ledger, record: BoxRecord, box: BoxFile, bundle: bundles.B
             _send(host, root, variables, board)
             copying.enter_context(beside(host, box, root=root, board=board))
             started = runs.start(host, root, bundle, digest=digest, variables=variables, playbook=_PLAYBOOK)
-        story = _follow(login, root, started, board)
+        story = _follow(record, root, started, board)
     if started.digest != digest:
         return None
     with Host(login) as host:
@@ -219,7 +219,7 @@ def _prepared(
                 copying.enter_context(beside(host, box, root=root, board=board))
                 run = f"prepare-{digest}"
                 started = runs.start(host, root, bundle, digest=run, variables=variables, playbook=_PREPARE)
-            _follow(login, root, started, board)
+            _follow(record, root, started, board)
 
     return preparing.prepare(ledger, record, provider(record.provider), board, look=look, fetch=fetch, wait=wait)
 
@@ -229,17 +229,16 @@ def watch(name: str, *, board: Board) -> Story | None:
     with Ledger() as ledger:
         record = ledger.get(name)
 
-    def last(record: BoxRecord) -> tuple[Login, dict[str, Any] | None]:
-        login = Login.of(record)
-        with Host(login) as host:
-            return login, Boxctl(host, _root(record)).call("status").get("converge")
+    def last(record: BoxRecord) -> tuple[BoxRecord, dict[str, Any] | None]:
+        with Host(Login.of(record)) as host:
+            return record, Boxctl(host, _root(record)).call("status").get("converge")
 
     root = _root(record)
-    login, converge = reach(record, last, board.note)
+    record, converge = reach(record, last, board.note)
     if not converge:
         return None
     started = runs.Started(str(converge["id"]), attached=converge["state"] == "running", digest="")
-    return _follow(login, root, started, board)
+    return _follow(record, root, started, board)
 
 
 def refuse_what_is_not_yet(box: BoxFile, path: Path) -> None:
@@ -327,11 +326,27 @@ def _fresh(
     return status if status.get("fresh") else None
 
 
-def _follow(login: Login, root: str, started: runs.Started, board: Board) -> Story:
+def _follow(record: BoxRecord, root: str, started: runs.Started, board: Board) -> Story:
     with board.step("converge") as step:
         if started.attached:
             step.say("attached to the run under way")
-        return runs.follow(login, root, started.run, on_change=step.follow, on_link=step.lost_link)
+        return runs.follow(
+            Login.of(record),
+            root,
+            started.run,
+            on_change=step.follow,
+            on_link=step.lost_link,
+            is_off=lambda: _is_off(record),
+        )
+
+
+def _is_off(record: BoxRecord) -> bool:
+    """Whether the provider of a box that costs money says that it runs no longer; False when nobody can say."""
+    source = provider(record.provider)
+    try:
+        return source.bills and source.state(record) in {"stopping", "stopped", "gone"}
+    except GpuboxError:
+        return False
 
 
 def _last_words(step: Step) -> Callable[[str], None]:

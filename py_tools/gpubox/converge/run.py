@@ -26,6 +26,8 @@ PATIENCE = 1800.0
 # The bootstrap speaks at each step; the longest one downloads some 40 MB, in seconds.
 _BOOTSTRAP_SILENCE = 300.0
 _BACKOFF = (0.5, 1.0, 2.0, 4.0, 5.0)
+# A link that is gone for longer may be a box that is off; then its provider is asked, in seconds.
+_ASK_AFTER = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,14 @@ def follow(
     *,
     on_change: Callable[[Story], None],
     on_link: Callable[[str | None], None],
+    is_off: Callable[[], bool] = lambda: False,
     patience: float = PATIENCE,
 ) -> Story:
     """Follow `run` to its end over as many connections as it takes; the finished story.
 
     `on_change` sees the story after every message; `on_link` gets a sentence when the link is lost and None when it
-    is back. Raises `ConvergeFailed` when the run failed or was lost, `Unreachable` after `patience` seconds without
-    a link.
+    is back; `is_off` says whether the box is known to be off. Raises `ConvergeFailed` when the run failed or was lost
+    or the box is off, `Unreachable` after `patience` seconds without a link.
     """
     story = Story()
     lost_at: float | None = None
@@ -146,6 +149,12 @@ def follow(
                     f"no link to the box for {patience / 60:.0f} minutes; the converge goes on there",
                     where=login.name,
                     hint=f"`gpubox watch {login.name}` follows it again",
+                ) from error
+            if now - lost_at > _ASK_AFTER and is_off():
+                raise ConvergeFailed(
+                    "the box went off while it was converged: by its guard, or in its provider's console",
+                    where=login.name,
+                    hint=f"`gpubox up {login.name}` powers it on again and goes on from there; it then bills again",
                 ) from error
             on_link(f"{error.message}; the converge goes on on the box, trying again")
             time.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)])
