@@ -1,11 +1,10 @@
 """The same as `test_rent_kills.py` with EC2, whose account is moto's: SIGKILL at its calls and at the ledger's writes.
 
-One moto has one account, so these run one after another, and not all of them (`_chosen`).
+One moto has one account, so these run one after another.
 """
 
 from __future__ import annotations
 
-import re
 import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 _BOX_FILE = "provider: ec2\ngpu: {name: A10G}\nmax_price: 3\n"
 _ENDED = ("shutting-down", "terminated")
-# Questions change nothing: of these only every so many-th is killed at.
-_QUESTION = re.compile(r"call (Describe|Get|checkip)")
-_STRIDE = 6
 
 
 @dataclass
@@ -103,29 +99,17 @@ def _attempt(forks: Forks, moto: str, directory: Path, verb: str, kill_at: int |
     return passed
 
 
-def _chosen(names: list[str]) -> list[int]:
-    """The points to kill at, counted from one: before every call that changes something and every write, and right
-    after each; of the others every sixth."""
-    chosen = set()
-    for number, name in enumerate(names, 1):
-        if not _QUESTION.match(name):
-            chosen |= {number, min(number + 1, len(names))}
-        elif number % _STRIDE == 0:
-            chosen.add(number)
-    return sorted(chosen)
-
-
 @pytest.mark.parametrize("verb", ["up", "down"])
 def test_kill_everywhere(verb: str, forks: Forks, moto: str, tmp_path: Path) -> None:
     names = _attempt(forks, moto, tmp_path / "whole", verb, None, look=True)
     assert len(names) >= LEAST[verb], names
     failed = []
-    for turn, number in enumerate(_chosen(names)):
+    for number, name in enumerate(names, 1):
         try:
             # Either is tried in turn: somebody looks first, or the same is run again at once.
-            _attempt(forks, moto, tmp_path / f"kill-{number}", verb, number, look=turn % 2 == 0)
+            _attempt(forks, moto, tmp_path / f"kill-{number}", verb, number, look=number % 2 == 0)
         except AssertionError as error:
-            failed.append(f"killed before {number}, `{names[number - 1]}`: {error}")
+            failed.append(f"killed before {number}, `{name}`: {error}")
     assert not failed, "\n\n".join(failed)
 
 
