@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpubox.remote.ports import is_free
+from free_ports import free_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def test_a_web_ui_from_box_file_to_sign_in(gpubox: Gpubox, boxes: BoxFactory, of
     box = boxes(**offline("controller", "small_gpt", "vllm", "open_webui"))
     gpubox.env |= {"ENGINE_KEY": KEY, "OTHER_KEY": OTHER_KEY}
     gpubox("add", "mybox", box.ssh_line, "--yes", stdin=f"{box.password}\n")
-    port = _free()
+    port = free_run(4)
     gpubox.box_file("mybox", BOX_FILE.format(port=port))
     box.write("/root/engine.py", ENGINE.read_text())
     other = f"python3 /root/engine.py 8001 {OTHER_KEY} /root/asked.jsonl other-model"
@@ -139,14 +139,6 @@ def _only_loopback(box: TestBox) -> None:
     listening = box.exec("ss -Htln").stdout.split("\n")
     addresses = {line.split()[3].rsplit(":", 1)[0] for line in listening if line.strip()}
     assert addresses <= {"127.0.0.1", "[::1]"}
-
-
-def _free() -> int:
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = int(server.getsockname()[1])
-        if port < 65000 and all(is_free(number) for number in range(port, port + 4)):
-            return port
 
 
 class Ui:

@@ -14,7 +14,7 @@ import pytest
 
 from e2e.cli import wait_for
 from e2e.conftest import PLAIN, Converged, adopt
-from gpubox.remote.ports import is_free
+from free_ports import free_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,18 +25,9 @@ if TYPE_CHECKING:
 
 # What runs on the boxes; two programs, so that a tunnel has two ends.
 PORTS = (8123, 8124)
-
-
-def _two_free_ports() -> tuple[int, int]:
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            first = int(server.getsockname()[1])
-        if all(is_free(port) for port in range(first, first + 6)):
-            return first, first + 1
-
-
 # Where they are wanted on this machine.
-FIRST, SECOND = _two_free_ports()
+FIRST = free_run(6)
+SECOND = FIRST + 1
 TUNNELS = f"tunnels: [{{remote: 8123, local: {FIRST}}}, {{remote: 8124, local: {SECOND}}}]\n"
 # The limit that the README gives, with room for two slow cores that other work shares.
 NOTICED = 15.0

@@ -20,6 +20,7 @@ from box import standin_vllm
 from box.testbox import wheelhouse
 from box.testbox.options import Bind
 from e2e.cli import wait_for
+from free_ports import free_run
 from gpubox.remote import tunnel_files
 from gpubox.remote.ports import is_free
 from keeping.web_ui_people import Person
@@ -93,7 +94,7 @@ def story(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[..., Wishes], tmp
     wishes = offline("controller")
     pip = wishes["files"]["/etc/pip.conf"].rstrip() + f" {LINKS}\n"
     wishes = wishes | {"binds": (*wishes["binds"], Bind(str(links), LINKS)), "files": {"/etc/pip.conf": pip}}
-    story = Story(gpubox, {name: boxes(**wishes) for name in ("one", "two")}, _free())
+    story = Story(gpubox, {name: boxes(**wishes) for name in ("one", "two")}, free_run(4))
     # As a person's own configuration would say it.
     gpubox.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse.wheelhouse("controller", "open_webui"))}
     for name, box in story.boxes.items():
@@ -134,8 +135,8 @@ def test_one_web_ui_at_home_for_two_boxes(story: Story) -> None:
     plan = gpubox("down", "one", "--dry-run").stdout
     assert "its accounts and chats stay there, nothing of them is lost" in plan
     gpubox("down", "one", "--yes")
+    wait_for("the end of its models", lambda: "model-one" not in story.models())
     assert {"model-two", "诗人-(two)"} <= story.models()
-    assert "model-one" not in story.models()
     person = story.person()
     assert first in person.chats()
     second = person.says("还在吗？", model="model-two")
@@ -199,12 +200,13 @@ def _the_port_is_taken(story: Story) -> None:
     gpubox = story.gpubox
     (forward,) = story.tunnel("one").forwards
     gpubox("tunnel", "one", "--stop")
-    assert "model-one" not in story.models()
+    # It keeps its list for a second.
+    wait_for("the end of its models", lambda: "model-one" not in story.models())
     with socket.create_server(("127.0.0.1", forward.local_port)):
         gpubox("tunnel", "one", "--detach")
         (moved,) = story.tunnel("one").forwards
         assert moved.local_port != forward.local_port
-        assert "model-one" in story.models()
+        wait_for("its models", lambda: "model-one" in story.models())
 
 
 def _the_machine_is_started_anew(story: Story) -> None:
@@ -226,7 +228,7 @@ def _the_machine_is_started_anew(story: Story) -> None:
         story.port += 1
         assert elsewhere == f"http://localhost:{story.port}\n"
         assert other.wait(600) == 0, story.gpubox.stderr_of("open", "two", "--no-browser")
-    assert story.models() == {"model-one", "model-two", "诗人", "诗人-(two)"}
+    wait_for("all models", lambda: story.models() == {"model-one", "model-two", "诗人", "诗人-(two)"})
 
 
 def _it_is_a_box_like_any(story: Story, chats: set[str]) -> Path:
@@ -256,14 +258,6 @@ def _restored_to_this_machine(story: Story, backup: Path, chats: set[str]) -> No
     story.port = int(found["url"].rpartition(":")[2])
     story.forget_sign_ins()
     assert chats <= set(story.person().chats())
-    assert {"model-two", "诗人-(two)"} <= story.models()
+    wait_for("the models", lambda: {"model-two", "诗人-(two)"} <= story.models())
     story.person().says("我回来了", model="model-two")
     gpubox("down", "laptop", "--yes")
-
-
-def _free() -> int:
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = int(server.getsockname()[1])
-        if port < 65000 and all(is_free(number) for number in range(port, port + 4)):
-            return port

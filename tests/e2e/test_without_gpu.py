@@ -20,6 +20,7 @@ from box.testbox.options import Bind
 from e2e.conftest import adopt
 from e2e.test_ktransformers import EXTENSIONS, SETUP, repository
 from e2e.test_plain_ansible import ansible, counts
+from free_ports import free_run
 from gpubox import paths
 from gpubox.boxfile import starter_text
 from sim import ollama
@@ -68,9 +69,10 @@ def packages(place: Path, wishes: Wishes, requirements: list[str]) -> Packages:
 
 
 def starter(template: str) -> str:
-    """The file as it stands, but for its web UI: that has stories of its own, and boxes with this machine's network
-    would share its port."""
-    return re.sub(r"^web_ui: true.*\n", "", starter_text("mybox", template), flags=re.MULTILINE)
+    """The file as it stands, but for its web UI, which has stories of its own, and the engine's port: these boxes have
+    this machine's network, and others may use the same port."""
+    text = re.sub(r"^web_ui: true.*\n", "", starter_text("mybox", template), flags=re.MULTILINE)
+    return re.sub(r"^  port: \d+", f"  port: {free_run(1)}", text, count=1, flags=re.MULTILINE)
 
 
 def jobs(gpubox: Gpubox) -> dict[str, str]:
