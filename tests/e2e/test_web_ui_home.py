@@ -252,7 +252,7 @@ def _restored_to_this_machine(story: Story, backup: Path, chats: set[str]) -> No
     gpubox = story.gpubox
     gpubox("open", "two", "--no-browser")
     restored = gpubox("restore", "laptop", str(backup)).stderr
-    assert f"{EMAIL} signs in" in restored
+    assert f"`{EMAIL}` signs in; the last chat is as in the database" in restored
     found = gpubox.json("open", "two", "--no-browser", "--show-password")
     assert found["password"] == story.password
     story.port = int(found["url"].rpartition(":")[2])
