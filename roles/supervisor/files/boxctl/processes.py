@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _PROC = Path("/proc")
 _STEP = 0.05
+# After this long a process that got KILL is in uninterruptible sleep: nobody can end it.
+_UNDEAD_AFTER = 10.0
+_DYING = 2.0
 
 
 class Process(NamedTuple):
@@ -122,7 +125,11 @@ def end(find: Callable[[], list[int]], *, grace: float) -> list[int]:
             if signalled.get(pid) != kind:
                 send(pid, kind)
                 signalled[pid] = kind
-        if time.monotonic() > deadline + 10:  # uninterruptible sleep: nobody can end it
+        if time.monotonic() > deadline + _UNDEAD_AFTER:
+            # Who was born and told a moment ago is still dying.
+            dying = time.monotonic() + _DYING
+            while signalled.keys() & find() and time.monotonic() < dying:
+                time.sleep(_STEP)
             break
         time.sleep(_STEP)
     return list(signalled)
