@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import shutil
 import time
@@ -119,12 +120,8 @@ def carry_out(
                     on_plan(intent)
                 counter.total = intent.size
                 gather = Gather(intent, control, fetch, reuse, work.files, work.parts, work.token)
-                gather.first_round()
-                if gather.copied:
-                    # open-webui writes an upload and then its row: what the copied database speaks of is there by now.
-                    again = listing.ask(control, record.name, search=False, seconds=seconds)
-                    gather.late_round(_part(again, only), connect)
-                gather.further_rounds(connect)
+                again = functools.partial(listing.ask, control, record.name, search=False, seconds=seconds)
+                _carry(gather, connect, lambda: _part(again(), only))
                 saved, sha256, manifest, counted = work.commit(gather)
                 if gather.copied:
                     with contextlib.suppress(GpuboxError):
@@ -134,19 +131,19 @@ def carry_out(
         if only is None:
             notes += _wheels(saved)
             ledger.note_backup(record.name, saved, files=files, size=size, sha256=sha256)
-        done = Backup(
-            record.name,
-            saved,
-            files,
-            size,
-            counter.fetched,
-            time.monotonic() - begun,
-            sha256,
-            notes,
-            counted.about,
-        )
+        took = time.monotonic() - begun
+        done = Backup(record.name, saved, files, size, counter.fetched, took, sha256, notes, counted.about)
         step.say(_words(done))
     return done
+
+
+def _carry(gather: Gather, connect: Callable[[], Fetch], listed_again: Callable[[], Plan]) -> None:
+    """Have everything come, whatever changes meanwhile."""
+    gather.first_round()
+    if gather.copied:
+        # open-webui writes an upload and then its row: what the copied database speaks of is there by now.
+        gather.late_round(listed_again(), connect)
+    gather.further_rounds(connect)
 
 
 def _part(intent: Plan, only: Callable[[Listed], bool] | None) -> Plan:
