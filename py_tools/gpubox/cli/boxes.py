@@ -12,6 +12,7 @@ from gpubox.cli.show import ask, ask_password, board, emit_json, json_option, ye
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from gpubox.converge.chain import Chain
     from gpubox.converge.progress import Board
     from gpubox.remote.tunnel import OpenTunnel
     from gpubox.up import Up
@@ -134,7 +135,7 @@ def up_command(
 
     from gpubox import tunnels, web_ui, web_ui_home
     from gpubox.cli.web_ui import tell
-    from gpubox.converge.chain import WORTH_TELLING, longest_chain
+    from gpubox.converge.chain import longest_chain
     from gpubox.status import ENGINES
     from gpubox.up import up
 
@@ -149,14 +150,15 @@ def up_command(
     urls |= {tunnels.WEB_UI: home.place.url} if home else {}
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
-    chain = longest_chain(result.story) if result.story else None
     place = home.place if home else web_ui.place_of(name, result.box, urls) if result.box else None
+    chain = longest_chain(result.story) if result.story else None
+    seconds = time.monotonic() - begun
     if as_json:
         emit_json(
             {
                 "name": name,
                 "changed": result.changed,
-                "seconds": round(time.monotonic() - begun, 3),
+                "seconds": round(seconds, 3),
                 "urls": urls,
                 "web_ui": place.as_dict() if place else None,
                 "services": result.status["services"],
@@ -165,17 +167,24 @@ def up_command(
             }
         )
         return
-    if chain and chain.seconds >= WORTH_TELLING:
-        click.echo(f"longest chain: {chain.words()}", err=True)
-        if chain.advice:
-            click.echo(f"  shorter with: {chain.advice}", err=True)
-    click.echo(f"ready after {time.monotonic() - begun:.1f} s", err=True)
-    for label, url in urls.items():
-        click.echo(f"{label}: {url}/v1" if label in ENGINES else f"{label}: {url}")
+    _print_ready(chain, seconds, urls)
     if place:
         tell(place, made=home.made if home else result.password_made)
     elif ENGINES.intersection(urls):
         click.echo(f"next: gpubox chat {name}", err=True)
+
+
+def _print_ready(chain: Chain | None, seconds: float, urls: dict[str, str]) -> None:
+    from gpubox.converge.chain import WORTH_TELLING
+    from gpubox.status import ENGINES
+
+    if chain and chain.seconds >= WORTH_TELLING:
+        click.echo(f"longest chain: {chain.words()}", err=True)
+        if chain.advice:
+            click.echo(f"  shorter with: {chain.advice}", err=True)
+    click.echo(f"ready after {seconds:.1f} s", err=True)
+    for label, url in urls.items():
+        click.echo(f"{label}: {url}/v1" if label in ENGINES else f"{label}: {url}")
 
 
 def _dry_run(ctx: click.Context, name: str, box_file: Path | None, *, as_json: bool) -> None:
