@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 # Most of what an `up` starts runs longer; a look takes 6 ms.
-_EVERY = 0.1
+_EVERY = 0.05
 
 
 class Argvs:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from e2e.argv import Argvs
 from free_ports import free_run
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_a_web_ui_from_box_file_to_sign_in(gpubox: Gpubox, boxes: BoxFactory, of
     box.exec(f"setsid {other} </dev/null >/dev/null 2>&1 &")
 
     # The port is somebody's here: the next one is taken, and the link says so.
-    with socket.create_server(("127.0.0.1", port)), _Watch() as seen:
+    with socket.create_server(("127.0.0.1", port)), Argvs() as argvs:
         up = gpubox("up", "mybox")
     url = f"http://localhost:{port + 1}"
     assert f"open-webui: {url}" in up.stdout
@@ -75,8 +75,8 @@ def test_a_web_ui_from_box_file_to_sign_in(gpubox: Gpubox, boxes: BoxFactory, of
     assert box.exec("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8000/v1/models").stdout == "401"
     secret_key = box.exec(f"cat {ROOT}/open-webui/secret-key").stdout.strip()
     secrets = (KEY, password, secret_key)
-    assert seen.lines
-    assert not [line for line in seen.lines if any(secret in line for secret in secrets)]
+    assert argvs.text
+    assert not [line for line in argvs.text.splitlines() if any(secret in line for secret in secrets)]
     _no_secret_lies_open(box, gpubox, secrets)
     _only_loopback(box)
 
@@ -170,28 +170,3 @@ class Ui:
         """One answer."""
         body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": False}
         return str(self.ask("POST", "/api/chat/completions", body)["choices"][0]["message"]["content"])
-
-
-class _Watch:
-    """Every command line of this machine, and so of its boxes, while it lasts."""
-
-    def __init__(self) -> None:
-        self.lines: set[str] = set()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> _Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join(60)
-
-    def _look(self) -> None:
-        while not self._end.wait(0.05):
-            for process in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    self.lines.add(process.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-                except OSError:
-                    continue
