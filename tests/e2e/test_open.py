@@ -94,7 +94,7 @@ def _another_password(gpubox: Gpubox, ui: Ui, password: str) -> None:
     ui.ask("POST", "/api/v1/auths/update/password", {"password": password, "new_password": "hunter3-by-hand"})
     failed = gpubox("up", "mybox", "--full", code=1)
     assert "does not let `me@example.com` in" in failed.stderr
-    assert "gpubox open NAME --set-password" in failed.stderr
+    assert "`gpubox open mybox --set-password`, then `gpubox up mybox`" in failed.stderr
     wrong = gpubox("open", "mybox", "--set-password", stdin="not-this-one\n", code=4)
     assert "with this password, so it is not kept" in wrong.stderr
     gpubox("open", "mybox", "--set-password", stdin="hunter3-by-hand\n")

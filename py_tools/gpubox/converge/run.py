@@ -184,6 +184,8 @@ def _raise_unless_done(name: str, story: Story) -> None:
     detail = failure.message.strip()
     if failure.stderr.strip() and failure.stderr.strip() not in detail:
         detail = f"{detail}\n{failure.stderr.strip()}"
+    # A box does not know what it is called here.
+    detail = re.sub(r"(`gpubox [^`]*)\bNAME\b", rf"\g<1>{name}", detail)
     # A service or job that a task waited for has a log of its own.
     about = re.match(r"(?:service|job) `([^`]+)`", detail)
     log = about.group(1) if about else "converge"
