@@ -127,7 +127,7 @@ def read(place: Path) -> Manifest:
 
 def write(place: Path, manifest: Manifest) -> str:
     """Write manifest and sums into `place`, on disk when it returns; the manifest's SHA-256. Raises `OSError`."""
-    head = {key: value for key, value in as_dict(manifest).items() if key != "files"}
+    head = _head(manifest)
     # A line for each file: a person can read it, and thousands of them cost little.
     files = ",\n  ".join(json.dumps(file._asdict()) for file in manifest.files)
     text = f'{{"format": {_FORMAT},\n {json.dumps(head)[1:-1]},\n "files": [\n  {files}\n]}}\n'.encode()
@@ -298,6 +298,10 @@ def _to_disk(path: Path, data: bytes) -> None:
 
 def as_dict(manifest: Manifest) -> dict[str, Any]:
     """For `--json`."""
+    return {**_head(manifest), "files": [file._asdict() for file in manifest.files]}
+
+
+def _head(manifest: Manifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "made_at": manifest.made_at,
@@ -308,5 +312,4 @@ def as_dict(manifest: Manifest) -> dict[str, Any]:
         "missing": manifest.missing,
         "notes": manifest.notes,
         "beside": manifest.beside,
-        "files": [file._asdict() for file in manifest.files],
     }
