@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Cost, interleaved, run, table
-from benchmarks.rented import BoxFactory, Gpubox, Proxy
+from benchmarks.rented import BoxFactory, Gpubox
 from keeping.box import ROOT, enroll, fill, kept_box, python
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ def main(rounds: int = 3) -> str:
         (f"One file of {BIG >> 20} MiB", _one_big, 1),
         (f"{FILES} files of {EACH >> 10} KiB", _many_small, _SHARE),
     ):
-        with _box(fill_box) as (tool, line):
+        with _box(fill_box) as (tool, box):
             for milliseconds in ROUND_TRIPS_MS:
-                line.delay(milliseconds / 2000)
+                box.delay(milliseconds / 2000)
                 costs = interleaved(_cases(tool, scp_share), rounds)
                 parts.append(_section(f"{title}, round trip {milliseconds} ms", costs))
     return "\n".join(parts)
 
 
 @contextmanager
-def _box(fill_box: Callable[[TestBox], None]) -> Iterator[tuple[Gpubox, Proxy]]:
+def _box(fill_box: Callable[[TestBox], None]) -> Iterator[tuple[Gpubox, TestBox]]:
     home = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="gpubox-bench-", dir=home) as directory, BoxFactory() as boxes:
         tool = Gpubox(Path(directory))
@@ -61,10 +61,9 @@ def _box(fill_box: Callable[[TestBox], None]) -> Iterator[tuple[Gpubox, Proxy]]:
         try:
             box = kept_box(boxes, port=0)
             fill_box(box)
-            with Proxy(box.port) as line:
-                enroll(box, "mybox", line.port)
-                tool("backup", "mybox", "--dry-run")
-                yield tool, line
+            enroll(box, "mybox", box.port)
+            tool("backup", "mybox", "--dry-run")
+            yield tool, box
         finally:
             del os.environ["GPUBOX_HOME"]
             tool.end()

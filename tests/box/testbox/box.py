@@ -113,6 +113,10 @@ class TestBox:
         """Ends `cut`; what was sent meanwhile arrives now."""
         self.child.call("heal")
 
+    def delay(self, seconds: float) -> None:
+        """One-way delay of whatever passes over SSH from now on. (`Proxy` makes a second line, which can do more.)"""
+        self.child.call("delay", seconds=seconds)
+
     def change_host_key(self) -> str:
         """Gives the box another host key and returns it."""
         self.host_key = self.child.call("change_host_key")

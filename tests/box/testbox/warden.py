@@ -77,6 +77,10 @@ class Warden:
         """Ends `cut`."""
         self._relay.heal()
 
+    async def delay(self, seconds: float) -> None:
+        """Makes the line as long as that, one way."""
+        self._relay.delay = seconds
+
     async def connections(self) -> int:
         """How many are open."""
         return self._relay.live
@@ -122,8 +126,8 @@ class Warden:
 async def _main() -> None:
     warden = Warden()
     names = (
-        "create", "power_on", "power_off", "is_on", "wait_off", "kill_connections", "cut", "heal", "connections",
-        "change_host_key", "set_password", "execute",
+        "create", "power_on", "power_off", "is_on", "wait_off", "kill_connections", "cut", "heal", "delay",
+        "connections", "change_host_key", "set_password", "execute",
     )  # fmt: skip
     try:
         await serve({name: getattr(warden, name) for name in names})
