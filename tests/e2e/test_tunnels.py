@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -77,7 +78,7 @@ def who(port: int) -> str | None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/name", timeout=3) as answer:
             text: str = answer.read().decode()
             return text
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
 
 

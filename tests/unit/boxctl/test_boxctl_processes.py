@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boxctl import processes
+from boxctl import lifecycle, processes
+from boxctl.layout import Layout
 
 if TYPE_CHECKING:
     import pytest
@@ -43,3 +45,12 @@ def test_who_cannot_be_ended_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(processes, "_DYING", 0.1)
     monkeypatch.setattr(processes, "send", lambda _pid, _kind: None)
     assert processes.end(lambda: [1], grace=0) == [1]
+
+
+def test_who_ends_while_it_is_looked_at_is_nobody_to_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at its environment and the one at its command line, which is empty then."""
+    looks = [[1, 2], [2]]
+    monkeypatch.setattr(processes, "marked", lambda _marks: looks.pop(0))
+    monkeypatch.setattr(processes, "command_words", lambda _pid: [])
+    # The second one lives on, and has no command line at all.
+    assert lifecycle._marked(Layout(Path("/root/gpubox"))) == [2]

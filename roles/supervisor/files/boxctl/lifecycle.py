@@ -129,7 +129,13 @@ def _end_all(layout: Layout) -> dict[str, Any]:
 
 def _marked(layout: Layout) -> list[int]:
     """What runs on behalf of this root, but for those who wait for the lock: a login's hook, another shutdown."""
-    return [pid for pid in processes.marked([f"GPUBOX_ROOT={layout.root}"]) if not _waits(processes.command_words(pid))]
+    marks = [f"GPUBOX_ROOT={layout.root}"]
+    found = {pid: processes.command_words(pid) for pid in processes.marked(marks)}
+    if not all(found.values()):
+        # Who has no command line has most often just ended, and may have been one of those who waited.
+        still = processes.marked(marks)
+        found = {pid: words for pid, words in found.items() if words or pid in still}
+    return [pid for pid, words in found.items() if not _waits(words)]
 
 
 def _waits(words: list[str]) -> bool:
