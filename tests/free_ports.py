@@ -10,6 +10,11 @@ from gpubox.remote.ports import is_free
 _RANGE = range(20000, 32000)
 
 
+def free_port() -> int:
+    """A port that is free on 127.0.0.1 and ::1."""
+    return free_run(1)
+
+
 def free_run(count: int) -> int:
     """The first of `count` neighbouring ports that are free on 127.0.0.1 and ::1."""
     while True:

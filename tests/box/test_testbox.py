@@ -18,6 +18,7 @@ import pytest
 
 from box.testbox import Bind, TestBox, cgroup
 from box.testbox.isolation import scratch_root
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,6 +189,8 @@ def test_shutdown_drops_the_session_and_powers_off(box: TestBox, client: paramik
 def test_killed_connections_end_but_detached_work_goes_on(box: TestBox, client: paramiko.SSHClient) -> None:
     _, out, _ = client.exec_command("setsid sleep 777 >/dev/null 2>&1 & echo on; sleep 888", timeout=60)
     assert out.readline() == "on\n"
+    # The shell has started it; that it is `setsid` no more takes a moment.
+    until(lambda: "sleep 777" in box.processes(), "it is detached")
     assert box.kill_connections() == 1
     transport = client.get_transport()
     assert transport is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 from e2e.cli import wait_for
 from e2e.conftest import adopt
 from e2e.test_plain_ansible import ansible, counts
+from free_ports import free_port
 from sim import ollama
 from sim.hub import hub
 
@@ -111,10 +111,7 @@ def test_a_gguf_from_a_hub(gpubox: Gpubox, boxes: BoxFactory, offline: Callable[
     box.write(f"{ROOT}/ollama/{VERSION}/bin/ollama", program, mode=0o755)
     box.write(PLAN, json.dumps({"models": {}}))
     # The hub is on this machine, and so the box shares its ports.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    text = HUB_BOX.replace("VERSION", f'"{VERSION}"').replace("PORT", port)
+    text = HUB_BOX.replace("VERSION", f'"{VERSION}"').replace("PORT", str(free_port()))
     gpubox.box_file("mybox", text)
     files = {f"tiny-{quant}.gguf": f"GGUF {quant}".encode() for quant in ("Q4_K_M", "Q8_0")}
     with hub({"me/tiny-GGUF": files}) as server:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from free_ports import free_run
 from gpubox import web_ui_engines, web_ui_home
 from gpubox.boxfile import load
 from gpubox.converge.progress import Board, Silent
@@ -87,8 +88,7 @@ def add(tmp_path: Path, free: int) -> Callable[[str], None]:
 
 @pytest.fixture
 def free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    return free_run(2)
 
 
 def tunnel(name: str, port: int) -> OpenTunnel:

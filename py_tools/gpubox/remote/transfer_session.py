@@ -9,18 +9,21 @@ import json
 import re
 import shlex
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpubox.errors import RemoteCommandFailed
 from gpubox.remote import explain, ssh_config
 from gpubox.remote.transfer_line import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from gpubox.remote.login import Login
     from gpubox.remote.transfer_channel import Channel
+
+_A = TypeVar("_A")
+_T = TypeVar("_T")
 
 _VERSION = 3
 _HEAD = struct.Struct(">cQ")
@@ -85,14 +88,14 @@ class Session:
 
     def take(self, length: int) -> bytes:
         """Exactly so many bytes."""
-        data = self._out.read(length)
+        data = self._heard(self._out.read, length)
         if len(data) < length:
             raise self._broken()
         return data
 
     def into(self, view: memoryview) -> int:
         """Fill a part of `view` with what is there, waiting for at least one byte; how many came."""
-        got = self._out.readinto1(view)
+        got = self._heard(self._out.readinto1, view)
         if not got:
             raise self._broken()
         return got
@@ -139,13 +142,20 @@ class Session:
         hello = f"gpubox-{self._verb}-{_VERSION}\n".encode()
         said = b""
         while not said.endswith(hello):
-            line = self._out.readline(_GREETING)
+            line = self._heard(self._out.readline, _GREETING)
             said += line
             if not line or len(said) > _GREETING:
                 raise self._broken(said)
             if re.search(rb"gpubox-%b-\d+\n$" % self._verb.encode(), line) and not said.endswith(hello):
                 raise _of_another_version(self._login.name, self._verb)
         self.greeted = True
+
+    def _heard(self, read: Callable[[_A], _T], argument: _A) -> _T:
+        """A channel that breaks while something sent over it is unread is not at its end: it was reset."""
+        try:
+            return read(argument)
+        except OSError as error:
+            raise self._broken() from error
 
     def _broken(self, said: bytes = b"") -> Exception:
         """Why nothing more comes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from free_ports import free_port
 from gpubox.bench import driver, plain
 from gpubox.bench.result import read
 from gpubox.bench.summary import refuse_failures
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "plan.json").write_text('{"models": {}}')
     manifest = tmp_path / "models/manifests/registry.ollama.ai/library/tiny/latest"
     manifest.parent.mkdir(parents=True)

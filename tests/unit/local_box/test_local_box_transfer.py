@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from free_ports import free_port
 from waits import until
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def test_rsync_of_a_tree(client: Client, home: Path) -> None:
 
 
 def test_a_local_forward_carries_both_directions(client: Client) -> None:
-    port = _free_port()
+    port = free_port()
     with _echo() as target:
         where = f"127.0.0.1:{port}:127.0.0.1:{target}"
         forward = subprocess.Popen(client.command("ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", where, "box"))
@@ -102,11 +103,6 @@ def test_the_server_listens_on_loopback_only(client: Client) -> None:
 
     listening = [c.laddr for c in psutil.Process(client.running.pid).net_connections("inet") if c.status == "LISTEN"]
     assert [tuple(address) for address in listening] == [("127.0.0.1", client.running.port)]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _connects(port: int) -> bool:

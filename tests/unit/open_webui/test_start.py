@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from free_ports import free_port
 from unit.open_webui.conftest import install
 from webui_box import ports
 from webui_box.errors import Trouble
@@ -24,12 +25,6 @@ import json, os, sys
 mask = os.umask(0)
 print(json.dumps({{"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd(), "umask": mask}}))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 def run(place: Path, port: int, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -315,11 +314,3 @@ class Proxy:
                 sink.write(data)
                 await sink.drain()
         sink.close()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
+from free_ports import free_port
 from gpubox.errors import AuthFailed, HostKeyChanged, Refused, Unreachable
 from gpubox.remote import connect, explain
 from gpubox.remote.first_contact import ensure_identity, first_contact
@@ -15,7 +16,7 @@ from gpubox.remote.host import Host
 from gpubox.remote.identity import public_key
 from gpubox.remote.login import Endpoint, Login
 
-from .server import PASSWORD, USER, Proxy, free_port
+from .server import PASSWORD, USER, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

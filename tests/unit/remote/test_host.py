@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from free_ports import free_port
 from gpubox.errors import AuthFailed, HostKeyChanged, LinkLost, RemoteCommandFailed, Unreachable
 from gpubox.remote import channel, connect, explain, host, liveness
 from gpubox.remote.host import Host
 from waits import until
-
-from .server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

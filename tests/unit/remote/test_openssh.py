@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from free_ports import free_port
 from gpubox import paths
 from gpubox.errors import LinkLost, Unreachable
 from gpubox.remote import connect, liveness
@@ -22,8 +23,6 @@ from gpubox.remote.login import Endpoint, Login
 from gpubox.remote.process import Process
 from gpubox.remote.ssh_config import ssh_argv
 from waits import until
-
-from .server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

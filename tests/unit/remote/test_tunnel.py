@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from free_ports import free_port, free_run
 from gpubox import paths
 from gpubox.errors import AuthFailed, HostKeyChanged, Unreachable
 from gpubox.remote import explain, ports, ssh_config, tunnel_files
@@ -24,7 +25,7 @@ from gpubox.remote.process import Process
 from gpubox.remote.tunnel import Forward, OpenTunnel, list_tunnels, open_tunnels, stop_tunnels
 from waits import until
 
-from .server import USER, Proxy, free_port
+from .server import USER, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,9 +117,7 @@ def test_a_taken_port_gets_the_next_free_one(login: Login, website: int, address
 
 
 def test_one_whose_port_is_taken_does_not_take_the_port_of_the_next(login: Login, website: int) -> None:
-    first = free_port()
-    while not ports.is_free(first + 1):
-        first = free_port()
+    first = free_run(2)
     with socket.create_server(("127.0.0.1", first)):
         wishes = [Forward(first, website, "web"), Forward(first + 1, free_port(), "engine")]
         found = open_tunnels(login, wishes, detach=True).wait_connected(PATIENCE).forwards
