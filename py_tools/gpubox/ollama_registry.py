@@ -6,6 +6,7 @@ the layers with their sizes (server/images.go of Ollama 0.32.7).
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -48,7 +49,7 @@ def size(model: str, environ: Mapping[str, str] = os.environ) -> Size:
         return Size(len(layers), sum(int(layer["size"]) for layer in layers))
     except urllib.error.HTTPError as error:
         raise _refused(model, url, error.code) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         host = url.split("/")[2]
         raise Unreachable(f"{host} does not say how large `{model}` is: {getattr(error, 'reason', error)}") from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from broken_http import ANSWERS, answering
 from gpubox import models, ollama_registry
 from gpubox.cli.group import gpubox
 from gpubox.dry_run import dry_run
@@ -188,3 +189,9 @@ def test_models_and_all_else_against_the_data_disk(
     assert found.disk_bytes > gib * GIB
     assert found.seconds >= gib * GIB / 1e7
     assert ("disk-forecast" in {item.check for item in found.findings.blockers}) is not fits
+
+
+@pytest.mark.parametrize("answer", list(ANSWERS))
+def test_a_registry_that_breaks_off(answer: str) -> None:
+    with answering(ANSWERS[answer]) as url, pytest.raises(Unreachable, match="does not say how large `tiny:1b` is"):
+        ollama_registry.size("tiny:1b", {ollama_registry.VARIABLE: url})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import importlib
 import importlib.metadata
 import json
@@ -221,7 +222,7 @@ def _version(url: str) -> str | None:
     for path in ("/version", "/api/version"):
         try:
             found = json.loads(_fetch(url + path)).get("version")
-        except (OSError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError):
             continue
         return str(found) if found else None
     return None
@@ -244,7 +245,7 @@ def _get(url: str) -> dict[str, Any]:
         if error.code == 401:
             raise DriverError(f"the engine wants its key, which `${_KEY}` does not hold") from error
         raise DriverError(f"the engine answers {url} with HTTP {error.code}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise DriverError(f"no engine answers at {url}: {error}") from error
     return answer
 
@@ -262,7 +263,7 @@ def _counters(url: str) -> dict[str, float] | None:
     """The engine's own counters, summed over their labels; None from an engine without them."""
     try:
         lines = _fetch(f"{url}/metrics").decode().splitlines()
-    except (OSError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return None
     found = {}
     for name, metric in _COUNTERS.items():

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from broken_http import ANSWERS, answering
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -82,6 +86,16 @@ def test_waits_for_content(ansible: Ansible) -> None:
     assert (last["model"], last["temperature"], last["max_tokens"]) == ("small-gpt", 0, 16)
     assert last["messages"] == [{"role": "user", "content": "你是谁？"}]
     assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("answer", list(ANSWERS))
+def test_an_engine_that_breaks_off_is_not_ready_yet(ansible: Ansible, answer: str) -> None:
+    ansible.state("services", "vllm", state="running", restarts=0)
+    with answering(ANSWERS[answer]) as url:
+        said = ansible.results([ready(ansible, url, timeout=1)])[0]["msg"]
+    assert "vllm" in said
+    assert "Traceback" not in said
+    assert "MODULE FAILURE" not in said
 
 
 def test_reasoning_counts_as_an_answer(ansible: Ansible) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from broken_http import ANSWERS, answering
 from gpubox.bench import driver
 
 if TYPE_CHECKING:
@@ -141,3 +142,13 @@ def test_counters_are_summed_over_labels_and_waited_for(engine: Engine, monkeypa
     assert moved == {"requests": 4.0, "prompt_tokens": 40.0, "output_tokens": 20.0, "ttft_seconds": 0.4}
     assert driver._moved(engine.url, None, 4) is None
     assert driver._counters(f"{engine.url}/elsewhere") is None
+
+
+@pytest.mark.parametrize("answer", list(ANSWERS))
+def test_an_engine_that_breaks_off(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with answering(ANSWERS[answer]) as url:
+        with pytest.raises(driver.DriverError, match="no engine answers"):
+            driver._get(f"{url}/v1/models")
+        assert driver._counters(url) is None
+        assert driver._version(url) is None

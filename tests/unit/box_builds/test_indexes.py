@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broken_http import ANSWERS, answering
 from flash_build import indexes
 from wheelhouse.check import Trouble
 
@@ -112,3 +113,13 @@ def test_what_is_nowhere_says_where_it_was_sought(index: Index, tmp_path: Path) 
     said = str(refused.value)
     assert f"http://127.0.0.1:{index.server_address[1]}/simple/flash-attn/: it has no `other.tar.gz`" in said
     assert "python_env.index_url" in said
+
+
+@pytest.mark.parametrize("answer", list(ANSWERS))
+def test_a_server_that_always_breaks_off(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flash_build.indexes.time.sleep", lambda _: None)
+    with answering(ANSWERS[answer]) as url:
+        with pytest.raises(Trouble, match="in none of the places"):
+            indexes.fetch(NAME, "", [f"{url}/simple/flash-attn/"], tmp_path / "x", lambda *_: None)
+        with pytest.raises(Trouble):
+            indexes.download(f"{url}/{NAME}", tmp_path / "y", SHA256, lambda *_: None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broken_http import ANSWERS, answering
 from ollama_fetch import release as fetched
 from ollama_fetch.errors import FetchError
 from ollama_fetch.progress import Progress
@@ -99,3 +100,10 @@ def test_an_archive_that_reaches_out_of_its_place_is_refused(tmp_path: Path, nam
     archive.write_bytes(packed.getvalue())
     with pytest.raises(FetchError, match="outside of it"):
         fetched._unpack(archive, tmp_path / "place")
+
+
+@pytest.mark.parametrize("known", [{}, dict.fromkeys(("amd64", "arm64"), "0" * 64)], ids=["sums", "archive"])
+@pytest.mark.parametrize("answer", list(ANSWERS))
+def test_a_server_that_always_breaks_off(tmp_path: Path, answer: str, known: dict[str, str]) -> None:
+    with answering(ANSWERS[answer]) as url, pytest.raises(FetchError):
+        install(wanted(url, sha256s=known, budget=0.0), tmp_path, Progress())

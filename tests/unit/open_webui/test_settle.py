@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from broken_http import ANSWERS, answering
 from unit.open_webui.conftest import PASSWORD, front
 from webui_box import agents
+from webui_box.engines import look
 from webui_box.errors import Trouble
 from webui_box.settle import settle
 
@@ -106,3 +108,12 @@ def test_it_is_said_when_it_never_gets_ready(webui: Box) -> None:
     webui.ui.answers["GET", "/health"] = [(503, {})]
     with pytest.raises(Trouble, match="not ready within 0 s: it is not healthy yet"):
         settle(webui.request(timeout=0.0))
+
+
+@pytest.mark.parametrize("answer", list(ANSWERS))
+def test_an_engine_that_breaks_off_is_said(webui: Box, answer: str) -> None:
+    with answering(ANSWERS[answer]) as url:
+        webui.engines(url)
+        (note,), up = look(webui.root, "open-webui")
+    assert "does not answer" in note
+    assert up == []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -180,7 +181,7 @@ def ask(wanted: dict[str, Any]) -> str:
             text = response.read().decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         raise _http(error) from None
-    except (OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise PendingError(str(getattr(error, "reason", error))) from None
     answer = _content(text)
     if wanted["expect"] and wanted["expect"].lower() not in answer.lower():
@@ -189,7 +190,11 @@ def ask(wanted: dict[str, Any]) -> str:
 
 
 def _http(error: urllib.error.HTTPError) -> Exception:
-    detail = f"HTTP {error.code}: {error.read()[:500].decode('utf-8', 'replace')}"
+    try:
+        said = error.read(500).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as broken:
+        said = str(broken)
+    detail = f"HTTP {error.code}: {said}"
     if error.code == 401:
         return FinalError(f"{detail}; the key that was sent is not the service's `api_key`")
     if 400 <= error.code < 500 and error.code not in {408, 425, 429}:

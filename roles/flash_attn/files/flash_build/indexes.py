@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import http.client
 import os
 import re
 import ssl
@@ -50,7 +51,7 @@ def fetch(name: str, sha256: str, wheres: list[str], target: Path, on_bytes: Cal
             else:
                 continue
             download(url, target, sha256 or stated, on_bytes)
-        except (OSError, Trouble) as error:
+        except (OSError, http.client.HTTPException, Trouble) as error:
             troubles.append(f"{shown(where)}: {getattr(error, 'reason', error)}")
         else:
             return
@@ -76,7 +77,7 @@ def download(url: str, target: Path, sha256: str, on_bytes: Callable[[int, int],
             if error.code < 500:
                 raise
             failures += 1
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
             if failures >= _TRIES:
                 raise Trouble(f"{shown(url)}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import platform
 import posixpath
 import re
@@ -119,7 +120,7 @@ def _download(url: str, path: Path, patience: Patience, progress: Progress) -> b
             partial.rename(path)
             return True
         return _refused(url, error)
-    except (OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise _broken(url, error) from error
     if have < total:
         raise TryAgainError(f"{url} broke off after {have} of {total} bytes")
@@ -136,7 +137,7 @@ def _text(url: str) -> str:
         if not _refused(url, error):
             raise FetchError(f"{url} is not there: is there such a release of Ollama?") from error
         raise
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise _broken(url, error) from error
 
 
@@ -148,7 +149,7 @@ def _refused(url: str, error: urllib.error.HTTPError) -> bool:
     raise TryAgainError(f"{url} answers with HTTP {error.code}") from error
 
 
-def _broken(url: str, error: OSError | ValueError) -> Exception:
+def _broken(url: str, error: OSError | http.client.HTTPException | ValueError) -> Exception:
     if isinstance(error, OSError) and error.errno == 28:
         return FetchError("the disk is full")
     return TryAgainError(f"{url}: {getattr(error, 'reason', None) or error}")

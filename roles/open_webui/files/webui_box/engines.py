@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -50,6 +51,6 @@ def _problem(url: str, key: str) -> str:
         if error.code in {401, 403}:
             return f"refuses the `api_key` in `open_webui_engines` (HTTP {error.code})"
         return f"answers HTTP {error.code}"
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
         return f"does not answer ({getattr(error, 'reason', error)})"
     return "" if models else "serves no model yet"
