@@ -8,10 +8,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[2]
@@ -88,6 +91,12 @@ class Ansible:
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE / "fake_boxctl.py"} "$@"\n')
         program.chmod(0o755)
 
+    def install_python(self) -> None:
+        """Let this Python be the controller's."""
+        python = self.root / "controller/bin/python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(sys.executable)
+
     def calls(self) -> list[list[str]]:
         """How `boxctl` was called so far."""
         path = self.root / "calls.jsonl"
@@ -108,6 +117,49 @@ class Ansible:
         state = json.loads(path.read_text()) if path.exists() else {"services": {}, "jobs": {}}
         state[kind].setdefault(name, {"name": name}).update(fields)
         path.write_text(json.dumps(state))
+
+
+class Hosts:
+    """One play over several hosts, a case each: directories of this machine, with the fake `boxctl` in them."""
+
+    def __init__(self, place: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
+        """`cases`: a host's variables by its name; `{root}` in them stands for its root."""
+        self.boxes = {name: Ansible(place / name) for name in cases}
+        hosts = {}
+        for name, box in self.boxes.items():
+            box.install_boxctl()
+            box.install_python()
+            values = json.loads(json.dumps(cases[name]).replace("{root}", str(box.root)))
+            hosts[name] = {"ansible_connection": "local", "gpubox_root": str(box.root), **values}
+        inventory = place / "hosts.yml"
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+        self._runner = Ansible(place)
+        self._options = ("-i", str(inventory), "--limit", "!localhost", "--forks", "2")
+
+    def play(self, tasks: list[dict[str, Any]], *options: str) -> subprocess.CompletedProcess[str]:
+        """Run one play over the tasks on all hosts."""
+        return self._runner.play(tasks, *self._options, *options)
+
+    def serve(self, role: str, stages: Sequence[str], *options: str) -> str:
+        """The stages of a role that starts jobs, the last of which serves; what was printed last.
+
+        Check mode would start no job, and the real run would wait for an engine: so the one, then the other.
+        """
+        tasks = [stage(role, name) for name in stages]
+        for more, some in (((), tasks[:-1]), (("--check", "--diff"), tasks[-1:])):
+            done = self.play(some, *options, *more)
+            assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+            assert "sk-hunter2" not in done.stdout + done.stderr
+        return done.stdout
+
+    def told(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """By host and name, the specification that `boxctl` was given of each job and service."""
+        return {name: box.told() for name, box in self.boxes.items()}
+
+
+def stage(role: str, name: str) -> dict[str, Any]:
+    """The task that runs one file of a role's tasks."""
+    return {"name": name, "ansible.builtin.import_role": {"name": role, "tasks_from": name}}
 
 
 @pytest.fixture

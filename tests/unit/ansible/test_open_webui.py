@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from unit.ansible.conftest import CHECKOUT, HERE, Ansible
+from unit.ansible.conftest import CHECKOUT, HERE, Ansible, Hosts, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,27 +23,9 @@ Specs = dict[str, dict[str, dict[str, Any]]]
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
     """By case, what `boxctl` was told of the job `env-open-webui` and of the service `open-webui`."""
-    place = tmp_path_factory.mktemp("open_webui")
-    boxes = {name: Ansible(place / name) for name in CASES}
-    hosts = {}
-    for name, box in boxes.items():
-        box.install_boxctl()
-        python = box.root / "controller/bin/python"
-        python.parent.mkdir(parents=True)
-        python.symlink_to(sys.executable)
-        hosts[name] = {"ansible_connection": "local", "gpubox_root": str(box.root), **CASES[name]["variables"]}
-    (place / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    stages = [
-        {"name": stage, "ansible.builtin.import_role": {"name": "open_webui", "tasks_from": stage}}
-        for stage in ("environment", "serve")
-    ]
-    runner = Ansible(place)
-    for options, tasks in (([], stages[:1]), (["--check", "--diff"], stages[1:])):
-        done = runner.play(tasks, "-i", str(place / "hosts.yml"), "--limit", "!localhost", "--forks", "2", *options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "sk-hunter2" not in done.stdout + done.stderr
-    assert "there is no `/nowhere` on this box" in done.stdout
-    return {name: box.told() for name, box in boxes.items()}
+    hosts = Hosts(tmp_path_factory.mktemp("open_webui"), {name: case["variables"] for name, case in CASES.items()})
+    assert "there is no `/nowhere` on this box" in hosts.serve("open_webui", ("environment", "serve"))
+    return hosts.told()
 
 
 @pytest.fixture(params=CASES)
@@ -108,7 +90,7 @@ def test_environment(specs: Specs) -> None:
 def test_engines_that_cannot_be_are_said(tmp_path: Path, engines: str) -> None:
     box = Ansible(tmp_path)
     box.install_boxctl()
-    role = {"name": "Serve", "ansible.builtin.import_role": {"name": "open_webui", "tasks_from": "serve"}}
+    role = stage("open_webui", "serve")
     variables = json.dumps({"gpubox_root": str(box.root), "open_webui_engines": json.loads(engines)})
     done = box.play([role], "-e", variables)
     assert done.returncode == 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from unit.ansible.conftest import HERE, Ansible
+from unit.ansible.conftest import HERE, Ansible, Hosts, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,25 +21,9 @@ Specs = dict[str, dict[str, dict[str, Any]]]
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
     """By case, what `boxctl` was told of the job `env-vllm` and of the service `vllm`."""
-    place = tmp_path_factory.mktemp("vllm")
-    boxes = {name: Ansible(place / name) for name in CASES}
-    hosts = {}
-    for name, box in boxes.items():
-        box.install_boxctl()
-        values = json.loads(json.dumps(CASES[name]["variables"]).replace("{root}", str(box.root)))
-        hosts[name] = {"ansible_connection": "local", "gpubox_root": str(box.root), **values}
-    (place / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    stages = [
-        {"name": stage, "ansible.builtin.import_role": {"name": "vllm", "tasks_from": stage}}
-        for stage in ("environment", "serve")
-    ]
-    # Check mode would start no job, and the real run would wait for an engine; so the one, then the other.
-    runner = Ansible(place)
-    for options, tasks in (([], stages[:1]), (["--check"], stages[1:])):
-        done = runner.play(tasks, "-i", str(place / "hosts.yml"), "--limit", "!localhost", "--forks", "2", *options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "sk-hunter2" not in done.stdout + done.stderr
-    return {name: box.told() for name, box in boxes.items()}
+    hosts = Hosts(tmp_path_factory.mktemp("vllm"), {name: case["variables"] for name, case in CASES.items()})
+    hosts.serve("vllm", ("environment", "serve"))
+    return hosts.told()
 
 
 @pytest.fixture(params=CASES)
@@ -84,7 +68,7 @@ def test_keys_differ_only_where_the_environments_do(specs: Specs) -> None:
 def test_nothing_to_serve_is_said(tmp_path: Path) -> None:
     box = Ansible(tmp_path)
     box.install_boxctl()
-    role = {"name": "Serve", "ansible.builtin.import_role": {"name": "vllm", "tasks_from": "serve"}}
+    role = stage("vllm", "serve")
     done = box.play([role], "-e", f"gpubox_root={box.root}")
     assert done.returncode == 2
     assert "`vllm_model_path` is empty: set `model` in the box file" in done.stdout + done.stderr

@@ -7,21 +7,25 @@ read from its sources.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from kt_tools import machine
-from unit.ansible.conftest import CHECKOUT, Ansible
+from unit.ansible.conftest import CHECKOUT, Hosts, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HERE = Path(__file__).resolve().parent
 CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((HERE / "fixtures/commands").glob("*.yml"))}
 ROLE = CHECKOUT / "roles/ktransformers"
 # The build runs after FlashAttention's, whose own tests are elsewhere; system packages are this machine's business.
 COMMON: dict[str, object] = {"ktransformers_flash_attn": False, "ktransformers_packages": []}
+# Also where the role itself says otherwise.
+FORCED = ("-e", json.dumps(COMMON))
 
 # Of each recipe one case goes through all stages; of the others only what the stages would be given is looked at.
 WHOLE = ("classic-0.3.2-all", "current-bf16-all")
@@ -30,34 +34,14 @@ SHOWN = ("argv", "environment", "build", "requirements", "sources", "build_key",
 Specs = dict[str, dict[str, Any]]
 
 
-def with_python(box: Ansible) -> Ansible:
-    """A box with the fake `boxctl` whose controller environment has this Python."""
-    box.install_boxctl()
-    python = box.root / "controller/bin/python"
-    python.parent.mkdir(parents=True)
-    python.symlink_to(sys.executable)
-    return box
-
-
-def stage(name: str) -> dict[str, Any]:
-    return {"name": name, "ansible.builtin.import_role": {"name": "ktransformers", "tasks_from": name}}
-
-
-def inventory(place: Path, cases: dict[str, dict[str, Any]]) -> tuple[list[str], dict[str, Ansible]]:
-    """Options that name one host per case, and the hosts, all on this machine."""
-    boxes = {name: with_python(Ansible(place / name)) for name in cases}
-    common = {"ansible_connection": "local", **COMMON}
-    hosts = {name: {**common, "gpubox_root": str(box.root), **cases[name]} for name, box in boxes.items()}
-    (place / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    options = ["-i", str(place / "hosts.yml"), "--limit", "!localhost", "--forks", "2", "-e", json.dumps(COMMON)]
-    return options, boxes
+def hosts_of(place: Path, cases: Mapping[str, Mapping[str, Any]]) -> Hosts:
+    return Hosts(place, {name: {**COMMON, **variables} for name, variables in cases.items()})
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Specs:
     """By case, the role's own variables that jobs and service are made from."""
-    place = tmp_path_factory.mktemp("shown")
-    options, boxes = inventory(place, {name: case["variables"] for name, case in CASES.items()})
+    hosts = hosts_of(tmp_path_factory.mktemp("shown"), {name: case["variables"] for name, case in CASES.items()})
     values = ", ".join(f"'{name}': ktransformers_{name}" for name in SHOWN)
     show = {
         "name": "Show",
@@ -66,25 +50,19 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Specs:
             "dest": "{{ gpubox_root }}/shown.json",
         },
     }
-    done = Ansible(place).play([stage("look"), show], *options, "-e", f"ktransformers_here={ROLE}/files")
+    done = hosts.play([stage("ktransformers", "look"), show], *FORCED, "-e", f"ktransformers_here={ROLE}/files")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
     assert "sk-hunter2" not in done.stdout + done.stderr
-    read = {name: json.loads((box.root / "shown.json").read_text()) for name, box in boxes.items()}
-    return {name: {**values, "root": str(boxes[name].root)} for name, values in read.items()}
+    read = {name: json.loads((box.root / "shown.json").read_text()) for name, box in hosts.boxes.items()}
+    return {name: {**values, "root": str(hosts.boxes[name].root)} for name, values in read.items()}
 
 
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
     """By case, what `boxctl` was told of each job and of the service."""
-    place = tmp_path_factory.mktemp("whole")
-    options, boxes = inventory(place, {name: CASES[name]["variables"] for name in WHOLE})
-    # Check mode would start no job, and the real run would wait for an engine; so the one, then the other.
-    runner = Ansible(place)
-    for more, stages in (([], ("environment", "build")), (["--check", "--diff"], ("serve",))):
-        done = runner.play([stage(name) for name in stages], *options, *more)
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr
-        assert "sk-hunter2" not in done.stdout + done.stderr
-    return {name: box.told() for name, box in boxes.items()}
+    hosts = hosts_of(tmp_path_factory.mktemp("whole"), {name: CASES[name]["variables"] for name in WHOLE})
+    hosts.serve("ktransformers", ("environment", "build", "serve"), *FORCED)
+    return hosts.told()
 
 
 @pytest.fixture(params=CASES)
@@ -198,9 +176,9 @@ def test_threads_are_found_on_the_box(tmp_path: Path) -> None:
     """The role's rule and the program's are one, and threads never outnumber the cores."""
     found = machine.read()
     recipes = ("classic", "current")
-    options, _ = inventory(tmp_path, {recipe: {"ktransformers_recipe": recipe} for recipe in recipes})
+    hosts = hosts_of(tmp_path, {recipe: {"ktransformers_recipe": recipe} for recipe in recipes})
     show = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ ktransformers_recipe }}={{ ktransformers_threads }}."}}
-    done = Ansible(tmp_path).play([stage("look"), show], *options)
+    done = hosts.play([stage("ktransformers", "look"), show], *FORCED)
     for recipe in recipes:
         assert f"{recipe}={machine.cpu_infer(recipe, found.cpus, found.physical)}." in done.stdout, done.stdout
 
@@ -222,20 +200,20 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
 
 
 def test_what_cannot_work_is_refused_before_anything_is_started(tmp_path: Path) -> None:
-    options, boxes = inventory(tmp_path, {name: variables for name, (variables, _) in REFUSED.items()})
-    done = Ansible(tmp_path).play([stage("environment")], *options)
+    hosts = hosts_of(tmp_path, {name: variables for name, (variables, _) in REFUSED.items()})
+    done = hosts.play([stage("ktransformers", "environment")], *FORCED)
     assert done.returncode == 2
     said = " ".join(done.stdout.split())
     for name, (_, says) in REFUSED.items():
         assert says in said, done.stdout[-3000:]
-        assert not [argv for argv in boxes[name].calls() if argv[1:2] == ["start"]], name
+        assert not [argv for argv in hosts.boxes[name].calls() if argv[1:2] == ["start"]], name
 
 
 def test_without_a_gpu_serving_is_refused_by_name(tmp_path: Path) -> None:
     given = {"ktransformers_gguf_path": "/g", "ktransformers_model_path": "/m"}
-    options, boxes = inventory(tmp_path, {"box": given})
-    done = Ansible(tmp_path).play([stage("serve")], *options)
+    hosts = hosts_of(tmp_path, {"box": given})
+    done = hosts.play([stage("ktransformers", "serve")], *FORCED)
     if "Wait for the environment" in done.stdout:
         pytest.skip("this machine has a GPU")
     assert "refused: to serve the model with KTransformers needs a GPU" in " ".join(done.stdout.split())
-    assert not [argv for argv in boxes["box"].calls() if argv[1:2] == ["apply"]]
+    assert not [argv for argv in hosts.boxes["box"].calls() if argv[1:2] == ["apply"]]
