@@ -159,7 +159,8 @@ def test_a_power_cycle_keeps_the_disks_and_runs_the_boot_hooks(boxes: BoxFactory
     assert box.read("/root/autodl-tmp/data") == "kept"
     assert box.read("/root/system") == "kept too"
     assert "sleep 4321" not in box.processes()
-    assert "sleep 1234" in box.processes()
+    # In the background, and first `setsid`.
+    until(lambda: "sleep 1234" in box.processes(), "the boot hook")
     box.power_cycle(new_port=True, new_password="fresh one")
     assert box.port != port
     assert box.read("/root/boots").split().count("boot") == 2

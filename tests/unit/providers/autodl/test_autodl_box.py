@@ -22,6 +22,7 @@ from sim.autodl import TOKEN, autodl
 from sim.machines import RealMachine
 from sim.promises import record
 from sim.server import wait_until
+from waits import until
 
 if TYPE_CHECKING:
     from gpubox.providers.base import Rented
@@ -45,7 +46,8 @@ def test_a_box_is_a_box(real_machines: RealMachines) -> None:
         box = record("autodl", provider.create(order))
         first = provider.ready(box, print)
         assert over_ssh(first, "hostname; echo kept > /root/file").strip() == f"autodl-{box.provider_ref}"
-        assert any("sleep 28800" in line for line in real_machines.boxes[0].box.processes())
+        machine = real_machines.boxes[0].box
+        until(lambda: any("sleep 28800" in line for line in machine.processes()), "the start command")
 
         provider.power_off(box)
         assert not real_machines.boxes[0].box.is_on()
