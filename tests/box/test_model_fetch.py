@@ -12,7 +12,7 @@ import pytest
 
 from box.testbox.options import Bind
 from sim.hub import Bytes, HubFault, HubFaults, HubServer, Made, Repo, hub, repo
-from sim.server import wait_until
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,10 +68,11 @@ class Fetching:
         """Whether that process is there."""
         return self.box.exec(f"kill -0 {pid}").exit_code == 0
 
-    def moved_on(self, size: int) -> bool:
+    def moved_on(self, size: int) -> None:
         """Waits until the hub has sent so many bytes more."""
-        target = self.hub.counters.sent() + size
-        return wait_until(lambda: self.hub.counters.sent() >= target or self.hub.counters.open() == 0)
+        counters = self.hub.counters
+        target = counters.sent() + size
+        until(lambda: counters.sent() >= target or counters.open() == 0, f"{size} more bytes", pause=0.02)
 
     def whole(self) -> bool:
         """Whether every file of the newest commit is there with its SHA-256, and nothing else is."""
@@ -118,11 +119,11 @@ def test_killed_a_dozen_times_it_ends_whole_and_each_kill_costs_half_a_second(fe
     faults.total_rate = SLOW
     for _ in range(12):
         pid = fetching.start()
-        assert wait_until(lambda: counters.open() > 0)
+        until(lambda: counters.open() > 0)
         fetching.moved_on(chance.randrange(MIB // 2, 2 * MIB))
         assert fetching.box.exec(f"kill -9 {pid}").exit_code == 0
         # What it left on the line does not count for the next one.
-        assert wait_until(lambda: counters.open() == 0)
+        until(lambda: counters.open() == 0)
     cost = counters.sent()
     faults.total_rate = 0
     done = fetching.run()
@@ -137,7 +138,7 @@ def test_a_power_cycle_in_the_middle_costs_only_what_was_on_its_way(boxes: BoxFa
     served.faults.total_rate = SLOW
     for _ in range(2):
         fetching.start()
-        assert wait_until(lambda: served.counters.open() > 0)
+        until(lambda: served.counters.open() > 0)
         fetching.moved_on(4 * MIB)
         fetching.box.power_cycle()
     assert not fetching.whole()
@@ -150,11 +151,11 @@ def test_a_power_cycle_in_the_middle_costs_only_what_was_on_its_way(boxes: BoxFa
 
 def test_two_downloads_of_one_model_wait_for_each_other(fetching: Fetching) -> None:
     pid = fetching.start()
-    assert wait_until(lambda: fetching.hub.counters.open() > 0)
+    until(lambda: fetching.hub.counters.open() > 0)
     second = fetching.run()
     assert second.exit_code == 0, _said(second)
     assert "another download of tiny is running" in _said(second)
-    assert wait_until(lambda: not fetching.runs(pid))
+    until(lambda: not fetching.runs(pid))
     assert fetching.whole()
     assert fetching.hub.counters.sent() < 1.05 * SIZE
 
@@ -185,10 +186,10 @@ def test_what_does_not_fit_is_said_before_a_byte_comes(boxes: BoxFactory, served
     served.faults.restart().slow(RATE)
     roomy = Fetching(_made(boxes, data_size=48 * MIB), served)
     pid = roomy.start(disk_wait_seconds=1)
-    assert wait_until(lambda: served.counters.open() > 0)
+    until(lambda: served.counters.open() > 0)
     roomy.moved_on(2 * MIB)
     roomy.box.exec("fallocate -l 40M /root/autodl-tmp/other || head -c 60M /dev/zero > /root/autodl-tmp/other")
-    assert wait_until(lambda: not roomy.runs(pid), 90)
+    until(lambda: not roomy.runs(pid), seconds=90)
     said = roomy.box.read("/root/said")
     assert "missing" in said, said
     assert not roomy.whole()
@@ -231,7 +232,7 @@ def test_a_source_that_sends_other_bytes_is_left_for_one_that_has_the_right_ones
 def test_a_branch_that_moves_meanwhile_is_not_mixed(fetching: Fetching) -> None:
     held = fetching.hub.repos[NAME]
     fetching.start()
-    assert wait_until(lambda: fetching.hub.counters.open() > 0)
+    until(lambda: fetching.hub.counters.open() > 0)
     held.push({"model-2.safetensors": Made(9, 12 * MIB), "config.json": b"{ }"})
     fetching.box.power_cycle()
     done = fetching.run()

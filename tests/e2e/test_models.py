@@ -8,7 +8,7 @@ import pytest
 
 from e2e.conftest import adopt
 from sim.hub import HubFaults, HubServer, Made, hub, repo
-from sim.server import wait_until
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,13 +46,13 @@ def adopted(gpubox: Gpubox, served: HubServer, boxes: BoxFactory, offline: Calla
 def test_a_model_arrives_whole_whatever_happens_to_its_box(gpubox: Gpubox, served: HubServer, adopted: TestBox) -> None:
     box, counters = adopted, served.counters
     client = gpubox.start("up", "mybox")
-    assert wait_until(lambda: counters.sent() > 4 * MIB or client.poll() is not None, 180), "no byte was asked for"
+    until(lambda: counters.sent() > 4 * MIB or client.poll() is not None, "the first bytes", seconds=180)
     assert box.exec("pkill -KILL -f '[m]odel_fetch fetch'").exit_code == 0
     assert client.wait(timeout=180) == 1
     assert "model-tiny" in gpubox.stderr_of("up", "mybox")
     client = gpubox.start("up", "mybox")
     before = counters.sent()
-    assert wait_until(lambda: counters.sent() > before + 8 * MIB or client.poll() is not None, 180)
+    until(lambda: counters.sent() > before + 8 * MIB or client.poll() is not None, "more bytes", seconds=180)
     box.power_cycle()
     client.wait(timeout=180)
     served.faults.total_rate = 0

@@ -25,8 +25,8 @@ from gpubox import paths
 from gpubox.boxfile import starter_text
 from sim import ollama
 from sim.hub import hub, repo
-from sim.server import wait_until
 from sim.tiny_model import tiny_model
+from waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def jobs(gpubox: Gpubox) -> dict[str, str]:
 
 def ended(gpubox: Gpubox, *names: str) -> None:
     """What had been started goes on after the refusal, and comes to its end."""
-    assert wait_until(lambda: "running" not in jobs(gpubox).values(), 300)
+    until(lambda: "running" not in jobs(gpubox).values(), seconds=300)
     states = jobs(gpubox)
     failed = [name for name in names if states.get(name) != "done"]
     assert not failed, [gpubox("logs", "mybox", name).stdout[-2000:] for name in failed]

@@ -9,7 +9,6 @@ import contextlib
 import json
 import socket
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
@@ -18,7 +17,7 @@ from sim.faults import from_json
 from sim.threads import Handler, Http
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from decimal import Decimal
 
@@ -243,13 +242,3 @@ def _control(simulator: Server, request: Request) -> Response:
         with simulator.lock:
             return Response.of({ref: str(amount) for ref, amount in app.bills().items()})
     return Response.of({"now": app.clock.now().isoformat()})
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
-    """Looks every 20 ms of real time whether it holds by now; false when it did not in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False

@@ -21,7 +21,6 @@ from gpubox.providers.base import Order
 from sim.autodl import TOKEN, autodl
 from sim.machines import RealMachine
 from sim.promises import record
-from sim.server import wait_until
 from waits import until
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def test_the_first_guard_ends_the_bill_with_no_client_there(real_machines: RealM
         box = record("autodl", provider.create(Order("gpubox-a-1", BOX, power_off_after=timedelta(seconds=2))))
         provider.ready(box, print)
         assert sim.account.billing() == [box.provider_ref]
-        assert wait_until(lambda: sim.account.billing() == [])
+        until(lambda: sim.account.billing() == [])
         assert provider.state(box) == "stopped"
         (machine,) = real_machines.boxes
         assert isinstance(machine, RealMachine)
@@ -85,7 +84,7 @@ def test_a_client_that_is_killed_while_it_rents_leaves_what_can_be_found(done: b
         sim.faults.act("create", lambda: os.kill(clients[0].pid, signal.SIGKILL), done=done)
         clients.append(subprocess.Popen([sys.executable, "-c", CREATE], env={**os.environ, **sim.environment}))
         assert clients[0].wait(120) == -signal.SIGKILL
-        assert wait_until(lambda: [call.done for call in sim.server.calls] == [True])
+        until(lambda: [call.done for call in sim.server.calls] == [True])
         found = AutodlProvider(clock=sim.clock, url=sim.url, token=TOKEN).find("gpubox-killed-1")
         assert [found] == [one.uuid for one in sim.account.live()]
 
