@@ -116,9 +116,9 @@ def from_openssh(stderr: str, name: str, endpoint: Endpoint, *, pinned: str) -> 
         error = host_key_changed(name, endpoint, pinned=pinned, mark=mark.group() if mark else None)
     elif says("Permission denied", "Too many authentication failures"):
         error = auth_failed(name, endpoint, "our key")
-    elif taken := re.search(r"bind \[[^]]*\]:(\d+): Address already in use", stderr):
+    elif taken := taken_port(stderr):
         error = Failed(
-            f"port {taken.group(1)} of this machine was taken by another program meanwhile",
+            f"port {taken} of this machine was taken by another program meanwhile",
             where=name,
             hint=f"close that program, or take other ports: `gpubox tunnel {name} --stop`, then `gpubox tunnel {name}`",
         )
@@ -133,6 +133,12 @@ def from_openssh(stderr: str, name: str, endpoint: Endpoint, *, pinned: str) -> 
     else:
         error = no_ssh_there(name, endpoint, _last_line(stderr))
     return error
+
+
+def taken_port(stderr: str) -> int | None:
+    """The port of this machine that `ssh` could not bind because another program has it."""
+    found = re.search(r"bind \[[^]]*\]:(\d+): Address already in use", stderr)
+    return int(found[1]) if found else None
 
 
 def _last_line(stderr: str) -> str:

@@ -37,12 +37,14 @@ class Forward:
     """A port of this machine's 127.0.0.1 that leads to a port of the box's 127.0.0.1.
 
     `among`, of a wish: how many ports from `local_port` on may serve where that one is taken; None for any.
+    `wanted_port`, of one that is open: what was asked for.
     """
 
     local_port: int
     remote_port: int
     label: str
     among: int | None = field(default=None, compare=False)
+    wanted_port: int | None = field(default=None, compare=False)
 
     @property
     def url(self) -> str:
@@ -86,7 +88,9 @@ class OpenTunnel:
     def wait_connected(self, timeout: float) -> OpenTunnel:
         """Wait until the forwards lead to the box; the tunnel as it is then.
 
-        Raises `AuthFailed` or `HostKeyChanged` when the box refuses us, `Unreachable` after `timeout` seconds.
+        One whose port another program took, since it was chosen or while the box was away, gets the next free one: a
+        daemon that nobody waits for only tries again, as people may have noted the port. Raises `AuthFailed` or
+        `HostKeyChanged` when the box refuses us, `Failed` when no port is free, `Unreachable` after `timeout` seconds.
         """
         directory = paths.box_dir(self.name)
         deadline = time.monotonic() + timeout
@@ -97,10 +101,17 @@ class OpenTunnel:
                 raise kind(state.last_error or "the tunnel failed", where=self.name, hint=state.hint)
             if state is None or not state.daemon.alive():
                 raise Failed("the tunnel was closed", where=self.name, hint=f"gpubox tunnel {self.name}")
-            if state.state == "connected" and set(self.forwards) <= {_forward(wanted) for wanted in state.forwards}:
+            if state.state == "connected" and (forwards := _as_open(self.forwards, state.forwards)) is not None:
                 return replace(
-                    self, state=state.state, since=state.since, reconnects=state.reconnects, last_error=state.last_error
+                    self,
+                    forwards=forwards,
+                    state=state.state,
+                    since=state.since,
+                    reconnects=state.reconnects,
+                    last_error=state.last_error,
                 )
+            if state.taken is not None:
+                _move(directory, state.taken)
             if time.monotonic() > deadline:
                 reason = f": {state.last_error}" if state.last_error else ""
                 raise Unreachable(
@@ -161,8 +172,7 @@ def _merged(
     old: Wish | None, login: Login, forwards: Sequence[Forward], alive: tuple[int, int], *, detach: bool
 ) -> Wish:
     kept = list(old.forwards) if old else []
-    promised = {wanted.local_port for directory in tunnel_files.directories() for wanted in _promised(directory)}
-    promised |= {wanted.local_port for wanted in kept}
+    promised = _promised() | {wanted.local_port for wanted in kept}
     asked_for = {forward.local_port for forward in forwards}
     for forward in forwards:
         if _match(kept, forward) is None:
@@ -170,7 +180,7 @@ def _merged(
             others = promised | asked_for - {forward.local_port}
             local_port = ports.next_free(forward.local_port, others, among=forward.among)
             promised.add(local_port)
-            kept.append(Wanted(forward.local_port, local_port, forward.remote_port, forward.label))
+            kept.append(Wanted(forward.local_port, local_port, forward.remote_port, forward.label, forward.among))
     owners = [owner for owner in (old.owners if old else ()) if owner.alive()]
     if not detach and Process.me() not in owners:
         owners.append(Process.me())
@@ -197,10 +207,34 @@ def _match(wanted: Sequence[Wanted], forward: Forward) -> Wanted | None:
     )
 
 
-def _promised(directory: Path) -> tuple[Wanted, ...]:
-    """The local ports of a living tunnel: not bound while it reconnects, but its own."""
-    state = tunnel_files.read_state(directory)
-    return state.forwards if state is not None and state.daemon.alive() else ()
+def _promised() -> set[int]:
+    """The local ports of living tunnels: not bound while they reconnect, but their own."""
+    states = (tunnel_files.read_state(directory) for directory in tunnel_files.directories())
+    living = (state for state in states if state is not None and state.daemon.alive())
+    return {wanted.local_port for state in living for wanted in state.forwards}
+
+
+def _move(directory: Path, taken: int) -> None:
+    """Give the forward at a port that another program has the next free one; the daemon sees it in its wish."""
+    with tunnel_files.lock():
+        wish = tunnel_files.read_wish(directory)
+        if wish is None or all(wanted.local_port != taken for wanted in wish.forwards):
+            return
+        others = _promised() | {wanted.local_port for wanted in wish.forwards}
+        forwards = tuple(
+            replace(wanted, local_port=ports.next_free(wanted.wanted_port, others, among=wanted.among))
+            if wanted.local_port == taken
+            else wanted
+            for wanted in wish.forwards
+        )
+        tunnel_files.write(directory / tunnel_files.WISH, replace(wish, forwards=forwards))
+
+
+def _as_open(forwards: Sequence[Forward], there: Sequence[Wanted]) -> tuple[Forward, ...] | None:
+    """The same forwards at the ports where they are now; None while one of them is missing."""
+    found = {(wanted.wanted_port, wanted.remote_port): _forward(wanted) for wanted in there}
+    now = [found.get((forward.wanted_port or forward.local_port, forward.remote_port)) for forward in forwards]
+    return tuple(part for part in now if part is not None) if None not in now else None
 
 
 def _running(directory: Path) -> bool:
@@ -259,4 +293,4 @@ def _read(directory: Path) -> OpenTunnel | None:
 
 
 def _forward(wanted: Wanted) -> Forward:
-    return Forward(wanted.local_port, wanted.remote_port, wanted.label)
+    return Forward(wanted.local_port, wanted.remote_port, wanted.label, wanted.among, wanted.wanted_port)

@@ -59,9 +59,7 @@ class _Daemon:
             if not self._watch(wish):
                 self.end_child()
                 continue
-            error = explain.from_openssh(
-                self._stderr.decode(errors="replace"), wish.name, wish.endpoint, pinned=wish.pinned
-            )
+            error = explain.from_openssh(self._words(), wish.name, wish.endpoint, pinned=wish.pinned)
             if isinstance(error, AuthFailed):
                 self._report(wish, "failed", error)
                 return 1
@@ -156,6 +154,10 @@ class _Daemon:
             self._report(wish, "connected", None)
         return bool(data)
 
+    def _words(self) -> str:
+        """What `ssh` said."""
+        return self._stderr.decode(errors="replace")
+
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._wish() is not None:
@@ -179,6 +181,7 @@ class _Daemon:
             hint=error.hint if error else None,
             kind=type(error).__name__ if error else None,
             forwards=wish.forwards,
+            taken=explain.taken_port(self._words()) if error else None,
         )
         tunnel_files.write(self._directory / tunnel_files.STATE, self._state)
 

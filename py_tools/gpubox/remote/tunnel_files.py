@@ -25,12 +25,16 @@ LOG = "tunnel.log"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One forward: asked for at `wanted_port`, bound at `local_port` of 127.0.0.1, to 127.0.0.1 on the box."""
+    """One forward: asked for at `wanted_port`, bound at `local_port` of 127.0.0.1, to 127.0.0.1 on the box.
+
+    `among`: how many ports from `wanted_port` on may serve; None for any.
+    """
 
     wanted_port: int
     local_port: int
     remote_port: int
     label: str
+    among: int | None = None
 
     @property
     def option(self) -> str:
@@ -58,7 +62,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the daemon reports."""
+    """What the daemon reports. `taken`: a port that another program has, for which nothing leads to the box."""
 
     daemon: Process
     child: Process | None
@@ -69,6 +73,7 @@ class State:
     hint: str | None
     kind: str | None
     forwards: tuple[Wanted, ...]
+    taken: int | None = None
 
 
 def lock() -> FileLock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.server
 import os
@@ -18,7 +19,7 @@ import pytest
 
 from free_ports import free_port, free_run
 from gpubox import paths
-from gpubox.errors import AuthFailed, HostKeyChanged, Unreachable
+from gpubox.errors import AuthFailed, Failed, HostKeyChanged, Unreachable
 from gpubox.remote import explain, ports, ssh_config, tunnel_files
 from gpubox.remote.login import Endpoint, Login
 from gpubox.remote.process import Process
@@ -174,22 +175,55 @@ def test_a_frozen_link_is_found_and_replaced(login: Login, website: int, proxy: 
     assert works(tunnel.forwards[0].local_port)
 
 
-def test_a_port_that_somebody_took_during_a_cut_is_named_and_taken_back(
-    login: Login, website: int, server: BoxServer
-) -> None:
-    tunnel = open_tunnels(login, [Forward(free_port(), website, "web")], detach=True).wait_connected(PATIENCE)
-    port = tunnel.forwards[0].local_port
-    state = tunnel_files.read_state(paths.box_dir(login.name))
-    assert state is not None
+@contextlib.contextmanager
+def stolen(tunnel: OpenTunnel) -> Iterator[None]:
+    """The connection breaks, and before it is back a program of this machine has the tunnel's port."""
+    state = state_of(tunnel)
     assert state.child is not None
-    os.kill(state.child.pid, signal.SIGKILL)
-    with socket.socket() as thief:
-        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        until(lambda: not state.child or not state.child.alive())
-        thief.bind(("127.0.0.1", port))
-        thief.listen()
+    os.kill(state.daemon.pid, signal.SIGSTOP)
+    try:
+        os.kill(state.child.pid, signal.SIGKILL)
+        # A zombie, until its parent goes on.
+        until(lambda: ports.is_free(tunnel.forwards[0].local_port))
+        thief = socket.create_server(("127.0.0.1", tunnel.forwards[0].local_port))
+    finally:
+        os.kill(state.daemon.pid, signal.SIGCONT)
+    with thief:
+        yield
+
+
+def test_a_port_that_somebody_took_during_a_cut_is_named_and_taken_back(login: Login, website: int) -> None:
+    tunnel = opened(login, Forward(free_port(), website, "web"), detach=True)
+    port = tunnel.forwards[0].local_port
+    with stolen(tunnel):
         until(lambda: f"port {port} of this machine was taken" in str(list_tunnels(login.name)[0].last_error))
     until(lambda: works(port))
+
+
+def test_whoever_needs_the_tunnel_gets_another_port_than_the_stolen_one(login: Login, website: int) -> None:
+    wish, other = Forward(free_run(4), website, "web", among=2), Forward(free_port(), website, "other")
+    tunnel = opened(login, wish, other, detach=True)
+    with stolen(tunnel):
+        again = opened(login, wish, other)
+        assert again.forwards == (dataclasses.replace(wish, local_port=wish.local_port + 1), other)
+        assert all(works(forward.local_port) for forward in again.forwards)
+        assert list_tunnels()[0].forwards == again.forwards
+        with stolen(again), pytest.raises(Failed, match=f"every port from {wish.local_port} to .* is taken"):
+            opened(login, wish)
+
+
+def test_a_port_that_somebody_took_after_it_was_chosen(
+    login: Login, website: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = free_run(2)
+    with socket.create_server(("127.0.0.1", first)):
+        with monkeypatch.context() as changed:
+            changed.setattr(ports, "is_free", lambda _: True)
+            tunnel = open_tunnels(login, [Forward(first, website, "web")], detach=True)
+        assert tunnel.forwards[0].local_port == first
+        assert tunnel.wait_connected(PATIENCE).forwards[0].local_port > first
+        (found,) = list_tunnels()
+        assert works(found.forwards[0].local_port)
 
 
 def test_a_box_that_is_away_is_waited_for(login: Login, website: int, server: BoxServer) -> None:
