@@ -101,7 +101,9 @@ class OpenTunnel:
                 raise kind(state.last_error or "the tunnel failed", where=self.name, hint=state.hint)
             if state is None or not state.daemon.alive():
                 raise Failed("the tunnel was closed", where=self.name, hint=f"gpubox tunnel {self.name}")
-            if state.state == "connected" and (forwards := _as_open(self.forwards, state.forwards)) is not None:
+            # A connection that has just died is the daemon's "connected" for some more milliseconds.
+            there = state.state == "connected" and state.child is not None and state.child.alive()
+            if there and (forwards := _as_open(self.forwards, state.forwards)) is not None:
                 return replace(
                     self,
                     forwards=forwards,
