@@ -24,7 +24,7 @@ from gpubox.renting import power_off, power_on
 from gpubox.takedown import Plan
 from gpubox.takedown_look import in_short, look
 from gpubox.teardown import Teardown, cannot_be_seen, ending_in_a_refusal, saying_what_is_left
-from gpubox.words import exact
+from gpubox.words import counted, exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,7 +205,7 @@ def _from_backup(teardown: Teardown, intent: Plan, last: BackupRecord) -> _Saved
 def _verify(teardown: Teardown, place: Path) -> None:
     with teardown.board.step("verify what came home") as step:
         manifest = backups.checked(place)
-        step.say(f"{len(manifest.files)} files, {manifest.size / 2**20:.1f} MiB, every SHA-256 verified")
+        step.say(f"{counted(len(manifest.files), 'file')}, {manifest.size / 2**20:.1f} MiB, every SHA-256 verified")
 
 
 def _stop(record: BoxRecord) -> int:

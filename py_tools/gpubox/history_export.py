@@ -16,6 +16,7 @@ from gpubox.reach import reach
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
 from gpubox.status import converged
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from gpubox.converge.progress import Board, Step
@@ -63,10 +64,12 @@ def export(
             missing,
             time.monotonic() - begun,
         )
-        step.say(f"{done.chats} chats, {done.messages} messages, {done.files} files, in {done.place}")
+        counts = (counted(done.chats, "chat"), counted(done.messages, "message"), counted(done.files, "file"))
+        step.say(f"{', '.join(counts)}, in {done.place}")
         if folder.broken:
             raise Failed(
-                "\n".join([f"{len(folder.broken)} chats cannot be read:", *(f"  {each}" for each in folder.broken)]),
+                f"{counted(len(folder.broken), 'chat')} cannot be read:\n"
+                + "\n".join(f"  {each}" for each in folder.broken),
                 where=name,
                 hint=f"all the others are in `{done.place}`",
             )

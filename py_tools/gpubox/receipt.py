@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from gpubox.words import money
+from gpubox.words import counted, money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ def _saved(receipt: Receipt) -> str:
     if receipt.backup is None:
         return "nothing: there was nothing to bring home"
     verified = "every SHA-256 verified" if receipt.verified else "not verified"
-    return f"{receipt.files} files, {receipt.size / 2**20:.1f} MiB, {verified}"
+    return f"{counted(receipt.files, 'file')}, {receipt.size / 2**20:.1f} MiB, {verified}"
 
 
 def _money(receipt: Receipt) -> list[tuple[str, str]]:

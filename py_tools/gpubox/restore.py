@@ -15,7 +15,7 @@ from gpubox.remote.login import Login
 from gpubox.remote.transfer_line import Shared
 from gpubox.remote.transfer_push import Outgoing, Push
 from gpubox.remote.transfer_session import Session
-from gpubox.words import shortened
+from gpubox.words import counted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,7 +113,7 @@ def restore(name: str, source: Path | None = None, *, board: Board, force: bool 
         _root(record.root, name)
         with board.step("read every byte of the backup") as step:
             manifest = backups.checked(place)
-            step.say(f"{len(manifest.files)} files, {manifest.size / 2**20:.1f} MiB, all as they were")
+            step.say(f"{counted(len(manifest.files), 'file')}, {manifest.size / 2**20:.1f} MiB, all as they were")
         intent = reach(record, lambda found: _put_back(found, place, manifest, board, force=force), board.note)
         detail = {"from": str(place), "files": len(intent.writes), "bytes": intent.size, "force": force}
         ledger.audit(name, "restore", "done", detail)
@@ -146,7 +146,8 @@ def _put_back(record: BoxRecord, place: Path, manifest: Manifest, board: Board, 
                     over(lambda line: line.call({"do": "start", "services": starts}))
             if push.bad:
                 raise _failure(name, push.bad)
-            step.say(f"{len(intent.writes)} files, {intent.size / 2**20:.1f} MiB, every SHA-256 compared on the box")
+            mib = intent.size / 2**20
+            step.say(f"{counted(len(intent.writes), 'file')}, {mib:.1f} MiB, every SHA-256 compared on the box")
         return _proved(intent, board, over)
 
 

@@ -28,6 +28,7 @@ from gpubox.places import box_of
 from gpubox.remote import tunnel_files
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ def fetch(name: str) -> None:
     with Host(Login.of(record)) as host:
         mark = shlex.quote(f"{record.root}/{FETCHED}")
         host.run(f'mkdir -p "$(dirname {mark})" && touch {mark}')
-    words = f"{done.files} files, {done.fetched} bytes fetched" if new else "nothing has changed"
+    words = f"{counted(done.files, 'file')}, {done.fetched} bytes fetched" if new else "nothing has changed"
     say(f"{begun.isoformat(timespec='seconds')} {words}")
 
 

@@ -16,6 +16,7 @@ from gpubox.remote.boxctl import Boxctl
 from gpubox.remote.host import Host
 from gpubox.remote.login import Login
 from gpubox.takedown import Plan
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +94,7 @@ def in_short(intent: Plan) -> str:
     if intent.data is None:
         return intent.reason or ""
     running = ", ".join(intent.running) or "nothing"
-    return f"{len(intent.data.files)} files, {intent.size / 2**20:.1f} MiB; running: {running}"
+    return f"{counted(len(intent.data.files), 'file')}, {intent.size / 2**20:.1f} MiB; running: {running}"
 
 
 def _asked(blank: Plan, say: Callable[[str], None]) -> Plan:

@@ -51,6 +51,11 @@ def shortened(lines: Sequence[str], most: int = 10) -> list[str]:
     return [*(f"  {line}" for line in lines[:most]), *more]
 
 
+def counted(count: int, thing: str, things: str | None = None) -> str:
+    """`1 file`, `2 files`; `things` where an s does not make the plural."""
+    return f"{count} {thing}" if count == 1 else f"{count} {things or f'{thing}s'}"
+
+
 def money(amount: Decimal, currency: str | None) -> str:
     """`12.30 CNY`: an amount with two digits behind the point, more only for what two would show as nothing."""
     digits = 2 if not amount or abs(amount) >= Decimal("0.005") else 4

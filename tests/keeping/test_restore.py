@@ -195,7 +195,7 @@ def test_the_command_line(shared: TestBox, tmp_path: Path, monkeypatch: pytest.M
         place = tool("backup", "mybox").stdout.strip()
         assert place.startswith(str(tmp_path / "gpubox-backups" / "mybox"))
         assert tool.json("backup", "mybox")["fetched"] == 0
-        assert "1 files, 0.0 MiB, all as they were" in tool("backup", "--verify", place).stderr
+        assert "1 file, 0.0 MiB, all as they were" in tool("backup", "--verify", place).stderr
         flip(tmp_path / place / "files/results/table.csv", 0)
         assert "its SHA-256 differs" in tool("backup", "--verify", place, code=1).stderr
         shared.exec(f"rm {RESULTS}/table.csv")

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from gpubox.words import did_you_mean, exact, is_secret_name, money, redacted
+from gpubox.words import counted, did_you_mean, exact, is_secret_name, money, redacted
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,12 @@ def test_names_of_what_may_be_shown(name: str) -> None:
 def test_secrets_are_hidden_at_any_depth() -> None:
     value = {"a": [{"password": "x"}, ("y",)], "token": ["z"], "n": 1}
     assert redacted(value) == {"a": [{"password": "(hidden)"}, ["y"]], "token": "(hidden)", "n": 1}
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
+def test_counts(count: int, shown: str) -> None:
+    assert counted(count, "file") == shown
+    assert counted(count, "box", "boxes") == ("1 box" if count == 1 else f"{count} boxes")
 
 
 @pytest.mark.parametrize(

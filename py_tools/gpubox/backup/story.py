@@ -25,6 +25,7 @@ from gpubox.remote.transfer_fetch import CONNECTIONS, Fetch
 from gpubox.remote.transfer_item import cannot_write
 from gpubox.remote.transfer_line import Shared
 from gpubox.remote.transfer_tasks import SMALL
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -251,7 +252,7 @@ def _at_home(name: str, place: Path) -> Iterator[None]:
 def _words(done: Backup) -> str:
     kept = f", {_mib(done.size - done.fetched)} MiB of it was here" if done.size > done.fetched else ""
     chats = f"; web UI: {done.web_ui.words()}" if done.web_ui else ""
-    return f"{done.files} files, {_mib(done.size)} MiB{kept}, every SHA-256 verified, in {done.place}{chats}"
+    return f"{counted(done.files, 'file')}, {_mib(done.size)} MiB{kept}, every SHA-256 verified, in {done.place}{chats}"
 
 
 def _mib(size: float) -> str:

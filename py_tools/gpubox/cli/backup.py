@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpubox.cli.show import board, emit_json, emit_table, json_option
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from gpubox.backup import Plan
@@ -103,7 +104,7 @@ def _verify(place: Path, *, as_json: bool) -> None:
 
     with board() as shown, shown.step("read every byte") as step:
         manifest = backups.checked(place)
-        step.say(f"{len(manifest.files)} files, {_mib(manifest.size)} MiB, all as they were")
+        step.say(f"{counted(len(manifest.files), 'file')}, {_mib(manifest.size)} MiB, all as they were")
     if as_json:
         summary = {"name": manifest.name, "place": place, "files": len(manifest.files), "size": manifest.size}
         emit_json({**summary, "made_at": manifest.made_at, "notes": manifest.notes})

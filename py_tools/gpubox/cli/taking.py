@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpubox.cli.show import ask, board, emit_json, json_option, yes_option
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -90,7 +91,7 @@ def plan_text(intent: Plan) -> str:
     if intent.data is not None:
         lines.append(f"  stops: {', '.join(intent.running) or 'nothing runs'}")
         verb = "loses" if intent.discard else "brings home"
-        lines.append(f"  {verb} {_count(len(intent.data.files))}, {_size(intent.size)}:")
+        lines.append(f"  {verb} {counted(len(intent.data.files), 'file')}, {_size(intent.size)}:")
         lines += _groups(intent)
         lines += [f"  not looked at: {sentence}" for sentence in intent.data.incomplete]
     if here := web_ui_home.line_of_down(intent.name):
@@ -104,7 +105,7 @@ def _groups(intent: Plan) -> list[str]:
     assert intent.data is not None
     lines = []
     for kind, reason, count, size in intent.data.groups():
-        lines.append(f"    {reason} ({kind}): {_count(count)}, {_size(size)}")
+        lines.append(f"    {reason} ({kind}): {counted(count, 'file')}, {_size(size)}")
         files = [file for file in intent.data.files if (file.kind, file.reason) == (kind, reason)]
         biggest = sorted(files, key=lambda file: -file.size)
         lines += [f"      {file.path}  {_size(file.size)}" for file in biggest[:_SHOWN]]
@@ -117,14 +118,10 @@ def _last_known(intent: Plan) -> list[str]:
     last, heard = intent.last_backup, intent.last_heard
     return [
         f"  it last answered: {heard:%Y-%m-%d %H:%M} UTC" if heard else "  it has never answered",
-        f"  last backup: {last.at:%Y-%m-%d %H:%M} UTC, {_count(last.files)}, {_size(last.size)}, {last.place}"
+        f"  last backup: {last.at:%Y-%m-%d %H:%M} UTC, {counted(last.files, 'file')}, {_size(last.size)}, {last.place}"
         if last
         else "  last backup: none",
     ]
-
-
-def _count(files: int) -> str:
-    return "1 file" if files == 1 else f"{files} files"
 
 
 def _size(size: int) -> str:

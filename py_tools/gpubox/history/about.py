@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from gpubox.errors import Failed
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ class About:
     def words(self) -> str:
         """`3 users, 9 chats, 58 messages, the last at 2026-11-22 21:36 UTC`."""
         counts = ", ".join(
-            f"{count} {thing}{'' if count == 1 else 's'}"
+            counted(count, thing)
             for count, thing in ((self.users, "user"), (self.chats, "chat"), (self.messages, "message"))
         )
         at = self.last_message_at

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gpubox import errors, paths
 from gpubox.errors import ConvergeFailed, GpuboxError, TransferFailed
 from gpubox.model_copy import copied, gib, missing
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,9 @@ def beside(host: Host, box: BoxFile, *, root: str, board: Board) -> Iterator[Non
         return
     with board.step("the model") as step:
         todo, files, whole = missing(host, box, model, root=root)
-        step.say(f"{files} files, {gib(whole)}; " + ("on the box already" if not todo else "copied meanwhile"))
+        step.say(
+            f"{counted(files, 'file')}, {gib(whole)}; " + ("on the box already" if not todo else "copied meanwhile")
+        )
         if not todo:
             step.state = "kept"
     if not todo:

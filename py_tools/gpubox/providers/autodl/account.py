@@ -11,6 +11,7 @@ from gpubox.providers.autodl import rows
 from gpubox.providers.autodl.client import unreadable
 from gpubox.providers.autodl.refusals import WHERE, NotPermitted
 from gpubox.providers.base import Offer, Price
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from gpubox.boxfile.autodl_cards import Card
@@ -82,7 +83,7 @@ def check(api: Api) -> list[Finding]:
     found.append(warning("autodl-balance", text, top_up) if low else ok("autodl-balance", text))
     try:
         count = len(boxes(api))
-        found.append(ok("autodl-boxes", f"the Pro API may be used; the account has {count} boxes"))
+        found.append(ok("autodl-boxes", f"the Pro API may be used; the account has {counted(count, 'box', 'boxes')}"))
     except (AuthFailed, Unreachable, Failed) as error:
         found.append(blocker("autodl-boxes", error.message, error.hint or fix))
     try:

@@ -12,6 +12,7 @@ from gpubox.preflight.findings import blocker, ok, warning
 from gpubox.providers.base import Offer
 from gpubox.providers.compshare import choice
 from gpubox.providers.compshare.order import Plan, stock_question
+from gpubox.words import counted
 
 if TYPE_CHECKING:
     from gpubox.preflight import Finding
@@ -48,7 +49,7 @@ def check(account: Account) -> list[Finding]:
         return [warning("compshare: reach", error.message, error.hint)]
     except Failed as error:
         return [blocker("compshare", error.message, error.hint or "")]
-    findings = [ok("compshare: keys", f"accepted; the account has {_counted(len(boxes))}")]
+    findings = [ok("compshare: keys", f"accepted; the account has {counted(len(boxes), 'box', 'boxes')}")]
     try:
         balance = account.balance()
     except GpuboxError as error:
@@ -128,7 +129,3 @@ def _in_stock(kind: choice.Kind, size: choice.Size, stock: Stock | None) -> bool
     if kind.sold_out:
         return False
     return None if stock is None else stock.get((size.gpus, size.cpus, size.ram_gib), False)
-
-
-def _counted(count: int) -> str:
-    return "1 box" if count == 1 else f"{count} boxes"
